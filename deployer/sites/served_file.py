@@ -98,6 +98,7 @@ _SITE: Mapping[str, _Check] = {
     "max_body_bytes": _is(int, _NONE),
     "underscores_in_headers": _is(bool),
     "gzip": _is(bool),
+    "maintenance": _is(bool),
     "redirects": _pairs,
     "trusted_proxies": _texts,
     "snippets": _pairs,

@@ -54,7 +54,7 @@ def to_site(
     except SourceError as error:
         problems.add(error)
         return None
-    return Site(
+    site = Site(
         domain=model.domain,
         aliases=tuple(alias.name for alias in model.aliases),
         redirects=tuple(
@@ -76,6 +76,9 @@ def to_site(
         source=spot_of(node).ref,
         places=_places(node),
     )
+    if not model.maintenance:
+        return site
+    return replace(site, maintenance=True, routes=(), verify=(), echo=None, require_survival=False)
 
 
 def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Route:

@@ -293,6 +293,9 @@ class SiteModel(Strict):
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
     )
+    maintenance: bool = field(
+        False, description="Answer 503 instead of serving the routes; open WebSockets stay."
+    )
     snippets: SiteSnippets | None = field(
         None, description="Lines of a proxy's configuration for the site, by proxy and place."
     )

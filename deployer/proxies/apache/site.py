@@ -133,6 +133,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        "maintenance": site.maintenance,
         "link": _link(site),
         "host_pattern": "|".join(host_patterns(site)),
         "removed_headers": REMOVED_HEADERS,

@@ -85,6 +85,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        "maintenance": site.maintenance,
         "underscores": site.underscores_in_headers,
         "trusted_proxies": list(site.trusted_proxies),
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],

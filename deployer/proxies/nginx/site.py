@@ -82,6 +82,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        "maintenance": site.maintenance,
         "is_address": is_address(site.domain),
         # A parameter has at most 4096 bytes; more names need a map, which takes a variable.
         "host_pattern": names if len(names) <= _LONGEST_PATTERN else None,

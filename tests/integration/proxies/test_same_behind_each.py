@@ -100,6 +100,11 @@ PLAYBOOK = """\
               http-request set-header X-Mine "a;}"
               http-response set-header X-Route yes
         - {path: /, upstream: "SERVICE"}
+    - domain: paused.example.com
+      proxy: PROXY
+      tls: {issuer: internal, hsts: 10m}
+      maintenance: true
+      routes: [{path: /, upstream: "SERVICE"}, {path: /ws, websocket: "SERVICE"}]
     - domain: kinds.example.com
       aliases: [{name: www.kinds.example.com, redirects_to: kinds.example.com}]
       proxy: PROXY
@@ -437,3 +442,12 @@ def test_snippets(fronts: Fronts) -> None:
         found = answer["X-Route"], service["x-mine"], service["x-real-ip"]
         assert found == ("yes", "a;}", "127.0.0.1"), front.proxy
         assert front.ask("own.example.com", "/").all("X-Route") == [], front.proxy
+
+
+def test_maintenance(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for target, more in (("/", ()), ("/ws", UPGRADE)):
+            answer = front.ask("paused.example.com", target, *more, tls=True)
+            assert (answer.status, answer["Retry-After"]) == (503, "300"), front.proxy
+            assert answer["Strict-Transport-Security"] == "max-age=600", front.proxy
+        assert front.ask("paused.example.com", "/x").status == 308, front.proxy

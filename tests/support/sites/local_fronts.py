@@ -146,7 +146,9 @@ def _render(playbook: str, folder: Path) -> Rendered:
     assert main.run(["check", "site.yml", *options]) == 0
     etc = folder / "out/web1/etc"
     authority = InternalCa(folder / "ca")
-    for name in set(re.findall(r"/etc/ssl/deployer/([^/\s\"]+)/", _everything(etc))):
+    names = set(re.findall(r"/etc/ssl/deployer/([^/\s\"]+)/", _everything(etc)))
+    names |= {path.stem for path in etc.glob("haproxy/deployer/*.pem")}
+    for name in names:
         files = authority.certificate_for([name])
         where = etc / "ssl/deployer" / name
         where.mkdir(parents=True, exist_ok=True)
