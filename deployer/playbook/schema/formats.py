@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from deployer.model import Value
 from deployer.playbook.schema import values
+from deployer.playbook.schema.ranges import address_range
 from deployer.playbook.schema.values import InvalidValue
 from deployer.proxies import PROXIES
 from deployer.proxies.snippets import SnippetError
@@ -309,7 +310,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "relative path": _relative_path,
     "file name": _matching("a file name", r"[A-Za-z0-9_~*:][A-Za-z0-9_.~*:+-]{0,250}"),
     "line of text": _line,
-    "address range": values.address_range,
+    "address range": address_range,
     "user and hash": _matching("a user", r"[A-Za-z0-9._@-]+:\$[A-Za-z0-9./$=,]+"),
     "user name": _matching("the name of a user", r"[A-Za-z0-9._@-]{1,100}"),
     "password hash": _matching("a hash", r"\$[A-Za-z0-9./$=,]+"),

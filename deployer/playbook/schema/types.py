@@ -8,7 +8,9 @@ from typing import Annotated
 
 from deployer.model import Value
 from deployer.playbook.schema import handshakes, values
+from deployer.playbook.schema.members import member
 from deployer.playbook.schema.models import Before, Check
+from deployer.playbook.schema.ranges import ranges
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES
@@ -247,7 +249,7 @@ RequestPath = Annotated[
 Upstreams = Annotated[
     tuple[UpstreamValue, ...],
     Check(
-        lambda value: tuple(values.member(each) for each in _list(value)),
+        lambda value: tuple(member(each) for each in _list(value)),
         anyOf=[_STRING, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
         description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list, whose "
         "items may be {url, weight, backup, max_conns}.",
@@ -280,7 +282,7 @@ Size = Annotated[
 Clients = Annotated[
     tuple[str, ...],
     Check(
-        lambda value: values.ranges(_list(value), presets=PRESETS),
+        lambda value: ranges(_list(value), presets=PRESETS),
         **_STRINGS,
         description="Addresses, ranges such as 10.0.0.0/8, or private, cloudflare, fastly.",
     ),
@@ -288,7 +290,7 @@ Clients = Annotated[
 TrustedProxies = Annotated[
     tuple[str, ...],
     Check(
-        lambda value: values.ranges(_list(value), presets=PRESETS),
+        lambda value: ranges(_list(value), presets=PRESETS),
         **_STRINGS,
         description="Addresses, ranges such as 10.0.0.0/8, or cloudflare, fastly, private.",
     ),

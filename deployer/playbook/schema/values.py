@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from deployer.model import Value
-from deployer.playbook.yaml.source import OctalInt, nearest
+from deployer.playbook.yaml.source import OctalInt
 from deployer.sites.model import Upstream
 from deployer.text.numbers import is_number
 
@@ -122,39 +120,6 @@ def _to_ascii(text: str, name: str) -> str:
         raise InvalidValue(text, "a domain", "it has no ASCII form (IDNA)") from None
 
 
-def ranges(values: Iterable[Value], *, presets: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Ranges of addresses in CIDR notation; the names of presets are replaced by theirs."""
-    found: dict[str, None] = {}
-    for value in values:
-        if isinstance(value, str) and value in presets:
-            found |= dict.fromkeys(presets[value])
-        else:
-            found[address_range(value, words=presets)] = None
-    return tuple(found)
-
-
-def address_range(value: Value, *, words: Iterable[str] = ()) -> str:
-    """A range of addresses in CIDR notation, or a single address."""
-    import ipaddress
-
-    what = "an address or a range"
-    if not isinstance(value, str):
-        raise InvalidValue(value, what, "write it as 192.0.2.0/24")
-    try:
-        network = ipaddress.ip_network(value)
-    except ValueError:
-        near = nearest(value, words)
-        try:
-            proper = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            raise InvalidValue(value, what, near or "write it as 192.0.2.0/24") from None
-        raise InvalidValue(value, what, f"the range with this address is {proper}") from None
-    if network.prefixlen == 0:
-        raise InvalidValue(value, what, "it has every address")
-    is_single = network.num_addresses == 1
-    return str(network.network_address) if is_single else str(network)
-
-
 def port(value: Value) -> int:
     """A TCP port."""
     number = value
@@ -210,40 +175,6 @@ def file_name(value: Value) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", value):
         raise InvalidValue(value, "the name of a file", "write it without a folder: index.html")
     return value
-
-
-_OF_MEMBERS = ("url", "weight", "backup", "max_conns")
-
-
-def member(value: Value) -> Upstream:
-    """An upstream: its URL, or a mapping with it and what it gets of several."""
-    if not isinstance(value, Mapping):
-        return upstream(value)
-    what = "an upstream"
-    for key in value:
-        if key not in _OF_MEMBERS:
-            near = nearest(str(key), _OF_MEMBERS) or f"known keys: {', '.join(_OF_MEMBERS)}"
-            raise InvalidValue(value, f"{what}, because of {key!r}", near)
-    if "url" not in value:
-        raise InvalidValue(value, what, "it has no 'url'")
-    if not isinstance(value.get("backup", False), bool):
-        raise InvalidValue(value, what, "its 'backup' must be true or false")
-    return replace(
-        upstream(value["url"]),
-        weight=_count(value, "weight", 256) or 1,
-        backup=value.get("backup", False),
-        max_conns=_count(value, "max_conns", 1_000_000),
-    )
-
-
-def _count(value: Mapping[str, Value], key: str, most: int) -> int | None:
-    number = value.get(key)
-    if number is None:
-        return None
-    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
-        why = f"its {key} must be a number from 1 to {most}"
-        raise InvalidValue(dict(value), "an upstream", why)
-    return number
 
 
 def upstream(value: Value) -> Upstream:
