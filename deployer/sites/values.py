@@ -61,6 +61,13 @@ def certificate_folder(site: Site) -> str:
     return f"{folder}/current" if is_acme(site) else folder
 
 
+def is_private(site: Site) -> bool:
+    """Whether a proxy's files about the site may have secrets: only their owner may read them."""
+    return bool(site.snippets) or any(
+        route.users or route.request_headers.set or route.snippet for route in site.routes
+    )
+
+
 def is_address(domain: str) -> bool:
     """Whether `domain` is an IP address, which clients do not send in SNI (RFC 6066, section 3)."""
     return domain.replace(".", "").isdigit() or ":" in domain

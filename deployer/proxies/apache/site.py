@@ -33,6 +33,7 @@ from deployer.sites.values import (
     has_root_route,
     host_patterns,
     is_address,
+    is_private,
     max_body_of,
     ordered,
     origin_patterns,
@@ -163,6 +164,7 @@ def _settings(site: Site) -> View:
     return {
         **{f"{place}_snippet": text for place, text in site.snippets},
         "trusted_proxies": list(site.trusted_proxies),
+        "private": is_private(site),
         "underscores": site.underscores_in_headers,
         "gzip": site.gzip,
         "gzip_types": list(GZIP_TYPES),

@@ -34,6 +34,7 @@ from deployer.sites.values import (
     escaped,
     has_root_route,
     is_address,
+    is_private,
     max_body_of,
     ordered,
     origin_patterns,
@@ -86,6 +87,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         "maintenance": site.maintenance,
+        "private": is_private(site),
         "underscores": site.underscores_in_headers,
         "trusted_proxies": list(site.trusted_proxies),
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
@@ -137,7 +139,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
             {
                 "domain": site.domain,
                 "name": _section_name(site),
-                "private": any(r.users or r.request_headers.set or r.snippet for r in site.routes),
+                "private": is_private(site),
                 "content": text_of(site),
             }
             for site in (*sites, *others.unfiled)

@@ -31,6 +31,7 @@ from deployer.sites.values import (
     has_root_route,
     host_patterns,
     is_address,
+    is_private,
     max_body_of,
     name_prefix,
     ordered,
@@ -94,6 +95,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         **{f"{place}_snippet": text for place, text in site.snippets},
         # Without TLS, the scheme that clients use may be known to a proxy in front.
         "scheme": f"{prefix}_scheme" if site.trusted_proxies and not site.has_tls else None,
+        "private": is_private(site),
         "underscores": site.underscores_in_headers,
         "max_body": _size(site.max_body_bytes or 0),
         "gzip": site.gzip,

@@ -382,3 +382,15 @@ def test_every_variable_has_a_format(role: str, tmp_path: Path) -> None:
             check(option.options or {})
 
     check(_Play(tmp_path, role).options)
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_a_file_with_passwords_or_headers_is_not_for_everyone(proxy: str, tmp_path: Path) -> None:
+    files = [args for _, args in _Play(tmp_path, proxy).render(_HARMLESS[proxy]) if "dest" in args]
+    secret = [
+        args
+        for args in files
+        if any(word in str(args.get("content")) for word in ("zz-request", "zzhash"))
+    ]
+    assert secret
+    assert {int(str(args["mode"]), 8) & 0o007 for args in secret} == {0}
