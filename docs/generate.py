@@ -24,6 +24,7 @@ from deployer.playbook.schema.models import Strict, model_in
 from deployer.playbook.schema.modules import MODULES, REFUSED_MODULES
 from deployer.playbook.schema.role_schema import builtin_options
 from deployer.playbook.schema.types import Drain, Duration, Line, Size, Text
+from deployer.verify.discovery.known import KNOWN, MQTT
 
 DOCS = Path(__file__).parent
 _WIDTH = 110
@@ -37,6 +38,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/exit-codes.md": "\n".join(_exit_codes()) + "\n",
         DOCS / "reference/playbook.md": "\n".join(_playbook()) + "\n",
         DOCS / "reference/roles/variables.md": "\n".join(_role_variables()) + "\n",
+        DOCS / "reference/known-services.md": "\n".join(_known_services()) + "\n",
         DOCS / "decisions/README.md": "\n".join(_decisions()) + "\n",
     }
 
@@ -350,6 +352,24 @@ def _decisions() -> Iterator[str]:
         title = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
         number, _, words = title.partition(". ")
         yield f"{number}. [{words}]({path.name})"
+
+
+def _known_services() -> Iterator[str]:
+    yield from ("# Known services", "", _NOTICE, "")
+    yield _filled(
+        "If a route at `/` does not say where its WebSocket is, deployer recognises these services"
+        " by their page or an endpoint, and knows where theirs is. For any other service, it reads"
+        " the scripts of the page ([how](../how-to/verify.md#a-whole-site-at))."
+    )
+    yield from ("", "| Service | WebSocket | Subprotocols | Needs |", "|---|---|---|---|")
+    rows = {
+        f"| {each.name} | `{each.path}` | {', '.join(each.subprotocols)} | {each.needs} |": None
+        for each in KNOWN
+    }
+    yield from sorted(rows, key=str.lower)
+    yield "| SignalR | what `withUrl` has in a script of the page | | |"
+    yield f"| {MQTT.name} | `{MQTT.path}`, or any path | {', '.join(MQTT.subprotocols)} | |"
+    yield "| websockify | any path | | |"
 
 
 # --- text -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from itertools import islice
 from deployer.errors import UsageError
 from deployer.sites.model import Check, Route, Site
 from deployer.verify.discovery.known import (
+    MQTT,
     KnownService,
     by_page,
     endpoints,
@@ -38,7 +39,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: A service may not answer ordinary requests, or hang on a handshake on the wrong path.
 _STEP_S = 3.0
 _PAUSE_S = 0.1
-_UPGRADE_REQUIRED = 426
+_OK, _UPGRADE_REQUIRED = 200, 426
 
 
 def find_websockets(
@@ -94,7 +95,7 @@ class _Search:
         self._site, self._route = site, route
         self._access = replace(access, timeout_s=min(_STEP_S, access.timeout_s))
         self._peer, self._plain = peer, plain
-        self._answers_upgrades_only = False
+        self._answers_upgrades_only = self._has_page = False
         self.is_unreachable = False
 
     def websocket(self) -> Found | None:
@@ -114,10 +115,14 @@ class _Search:
         if self._answers_upgrades_only:
             return Found(check=own, opens=False)
         attempt = attempt_upgrade(self._peer, self._access)
-        if attempt.status_code in (None, 101):
-            # Without an answer, the refusal of a known path says more.
-            return refusing if attempt.status_code is None else None
-        return refusing or Found(check=own, opens=False)
+        if attempt.status_code == 101:
+            return None
+        if refusing is None and not self._has_page and self._attempt(MQTT).status_code == 101:
+            broker = Check(path=MQTT.path, subprotocols=MQTT.subprotocols)
+            return Found(check=broker, opens=True, service=MQTT.name)
+        # Without an answer, the refusal of a known path says more.
+        nothing = None if attempt.status_code is None else Found(check=own, opens=False)
+        return refusing or nothing
 
     def known(self) -> Iterator[KnownService]:
         """What the page shows: the known service, or else the WebSockets that it opens."""
@@ -130,6 +135,7 @@ class _Search:
         # websockify opens on every path, and each connection counts at a VNC server.
         is_websockify = server.lower().startswith("websockify")
         self._answers_upgrades_only = status == _UPGRADE_REQUIRED or is_websockify
+        self._has_page = status == _OK
         failure = document.attempt.failure
         self.is_unreachable = failure is not None and failure.code in UNCONNECTED
         if self._answers_upgrades_only or self.is_unreachable:

@@ -99,6 +99,8 @@ KNOWN = (
         mark_path="/xmpp-websocket",
     ),
 )
+#: Brokers have no page at all. Mosquitto opens on every path, EMQX and RabbitMQ differ in theirs.
+MQTT = _known("an MQTT broker", r"(?!)", "/mqtt", "mqtt")
 #: SignalR's hubs have any path, which the page's script names.
 _HUB = re.compile(r"""withUrl\(\s*["'`](?P<path>/[^"'`?\s]{1,200})["'`]""")
 
