@@ -13,10 +13,16 @@ from deployer.agent.files import read_text
 _LOCAL = re.compile(r"\|-- (\d+\.\d+\.\d+\.\d+)\n\s+/32 host LOCAL")
 
 
+def ipv4_of(process: object) -> list[str]:
+    """The IPv4 addresses in the network of a process, without those of its loopback."""
+    found = _LOCAL.findall(read_text(f"/proc/{process}/net/fib_trie"))
+    return [each for each in dict.fromkeys(found) if not each.startswith("127.")]
+
+
 def host_addresses() -> list[str]:
     """IPv4, the one that connections leave from first, and then IPv6; none of a single link."""
     first = own_address()
     found = [first] if first else []
-    found += _LOCAL.findall(read_text("/proc/net/fib_trie"))
-    four = [each for each in dict.fromkeys(found) if not each.startswith(("127.", "169.254."))]
+    found += ipv4_of("self")
+    four = [each for each in dict.fromkeys(found) if not each.startswith("169.254.")]
     return four + [each for each in ipv6_addresses() if not each.startswith("fe80:")]

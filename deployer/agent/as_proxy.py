@@ -40,7 +40,8 @@ def connect_as(proxy: str, connection: socket, path: str) -> None:
             code = error.errno or _UNKNOWN
         finally:
             os._exit(code)
-    code = os.WEXITSTATUS(os.waitpid(child, 0)[1])
+    status = os.waitpid(child, 0)[1]
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else _UNKNOWN
     if code:
         raise OSError(code, os.strerror(code))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -57,7 +58,8 @@ def owner_of(path: str) -> str:
     line = os.fsencode(f"\n{path}\n")
     for name in names_in(_LISTS):
         if name.endswith(".list"):
-            with open(os.path.join(_LISTS, name), "rb") as file:
+            # Not `read_text`, which decodes: there are hundreds of these lists.
+            with contextlib.suppress(FileNotFoundError), open(f"{_LISTS}/{name}", "rb") as file:
                 if line in file.read():
                     return name[: -len(".list")].partition(":")[0]
     return ""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
+#: Programs that accept connections for a container; the unit of the container has other processes.
+FORWARDERS = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "conmon")
+
+
 def started_at(pid: int) -> int:
     """When a process started, in ticks since boot; together with the PID it is unique."""
     fields = read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()

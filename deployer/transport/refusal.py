@@ -111,6 +111,8 @@ class Ended:
             has_password = elevation.password is not None
             if "{method} rejects" in problem and not has_password:
                 continue
+            if "doas.conf" in hint and method != "doas":
+                continue
             if any(phrase in said for phrase in phrases):
                 if method == "doas" and "-K" in hint:
                     hint = "Allow it without one: permit nopass {user} in /etc/doas.conf."

@@ -93,7 +93,9 @@ def restored(
         known: the secrets of the project, and those in its checks (`secrets_in`).
     """
     salt = bytes.fromhex(verification["salt"])
-    words = {word for text in known for word in (text, *words_of(text)[::2]) if word}
+    # Headers have one line: the words of a key or a certificate are none of theirs.
+    lines = (text for text in known if "\n" not in text.strip())
+    words = {*known, *(word for text in lines for word in words_of(text)[::2])} - {""}
     by_hash = {_hash(text, salt): text for text in words} if verification["hidden"] else {}
     texts = [by_hash.get(each) for each in verification["hashes"]]
     missing: set[tuple[str, _Place]] = set()

@@ -9,7 +9,7 @@ import time
 from deployer.agent.cgroups import cgroup_of, is_in, place_in
 from deployer.agent.commit.unit_states import sockets_of_unit
 from deployer.agent.files import names_in, read_text
-from deployer.agent.processes import NS, TICK_NS, started_at
+from deployer.agent.processes import FORWARDERS, NS, TICK_NS, started_at
 from deployer.agent.socket_units import SYSTEMD_PID, SocketUnits
 from deployer.agent.sockets import Sockets, addresses_here, answers
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from deployer.agent.services import Systemd
     from deployer.agent.settings import Json
 
-#: Programs that accept connections for a container; the unit of the container has other processes.
-_FORWARDERS = ("docker-proxy", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "conmon")
 #: Programs in a unit that runs a container, which may have its network somewhere else.
 _RUNTIMES = ("docker", "podman", "nerdctl", "conmon", "crun", "runc", "systemd-nspawn", "lxc-start")
 
@@ -78,7 +76,7 @@ class PortOwners:
             )
         if is_in(cgroup_of(pid), shown.get("ControlGroup", "")):
             return not self._is_left_over(pid, shown)
-        return _name_of(pid) in _FORWARDERS and not self._is_left_over(pid, shown)
+        return _name_of(pid) in FORWARDERS and not self._is_left_over(pid, shown)
 
     def _is_left_over(self, pid: int, shown: Json) -> bool:
         """Whether a process is older than the start of the unit: its last stop left it running."""

@@ -7,12 +7,12 @@ reached at the addresses of that namespace. Source: proc_pid_net(5), namespaces(
 from __future__ import annotations
 
 import os
-import re
 
+from deployer.agent.addresses import ipv4_of
 from deployer.agent.cgroups import unit_of
 from deployer.agent.files import names_in, read_text
 from deployer.agent.listeners import sockets_of
-from deployer.agent.processes import children_of
+from deployer.agent.processes import FORWARDERS, children_of
 from deployer.agent.proxies import UNITS
 from deployer.agent.proxies.connections import Tables
 
@@ -28,13 +28,11 @@ _WEB_SERVERS = frozenset(
     {
         *("caddy", "lighttpd", "traefik", "envoy", "varnishd", "h2o", "hitch", "pound", "angie"),
         *("litespeed", "lshttpd", "openlitespeed", "cherokee", "thttpd", "mini_httpd", "webfsd"),
-        *("tinyproxy", "squid", "docker-proxy", "rootlessport", "slirp4netns", "pasta"),
-        *UNITS,
+        *("tinyproxy", "squid", *FORWARDERS, *UNITS),
     }
 )
 #: The most addresses that are returned, those of the host's own network first.
 _MOST = 64
-_LOCAL = re.compile(r"\|-- (\S+)\n\s+/32 host LOCAL")
 
 
 def other_servers(inspected: Iterable[int], notes: list[str]) -> list[Json]:
@@ -80,8 +78,6 @@ def _reached(pid: int, host: str, port: int) -> Iterator[tuple[str, int]]:
     if _network(pid) == _network(os.getpid()):
         yield {"": "127.0.0.1", "::": "::1"}.get(host, host), port
     elif host in ("", "::"):
-        for address in dict.fromkeys(_LOCAL.findall(read_text(f"/proc/{pid}/net/fib_trie"))):
-            if not address.startswith("127."):
-                yield address, port
+        yield from ((address, port) for address in ipv4_of(pid))
     elif not (host.startswith("127.") or host == "::1"):
         yield host, port

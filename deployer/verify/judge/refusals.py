@@ -26,7 +26,7 @@ _ERROR_CODES = frozenset({1002, 1003, 1007, 1009, 1010, 1011, 1012, 1013, 1014})
 #: A service that is overloaded or has failed has not refused.
 _NO_REFUSALS = frozenset({408, 413, 414, 421, 425, 429, 431})
 _NOT_IMPLEMENTED = 501
-_SHAPE_BYTES = 60
+_SHAPE_CHARACTERS = 60
 
 
 def is_refusal(check: PlannedCheck, attempt: Attempt) -> bool:
@@ -79,7 +79,10 @@ def is_same_refusal(one: Attempt, other: Attempt) -> bool:
         return False
     if one.status_code == 101:
         return _is_ended(one) and _is_ended(other) and _close_code(one) == _close_code(other)
-    return _redirect(one) == _redirect(other) and _shape(one) == _shape(other)
+    redirects = _redirect(one), _redirect(other)
+    if redirects[0] != redirects[1]:
+        return False
+    return redirects[0] is not None or _shape(one) == _shape(other)
 
 
 def _listed(check: PlannedCheck) -> tuple[int, ...]:
@@ -112,19 +115,27 @@ def _close_code(attempt: Attempt) -> int | None:
     return attempt.failure.close_code if attempt.failure else None
 
 
-def _redirect(attempt: Attempt) -> tuple[str, str]:
-    """Return path and query of a redirect's target."""
-    location = next(
-        (value for name, value in attempt.answer.headers if name.lower() == "location"), ""
-    )
+def _redirect(attempt: Attempt) -> tuple[str, tuple[str, ...]] | None:
+    """Return the target of a redirect: its path, and the names in its query, whose values (the
+    `state` of a login) may be new each time; `None` without one."""
+    headers = {name.lower(): value for name, value in attempt.answer.headers}
+    location = headers.get("location")
+    if location is None:
+        return None
     try:
         there = urlsplit(location)
     except ValueError:
-        return location, ""
-    return there.path, there.query
+        return location, ()
+    names = (part.partition("=")[0] for part in there.query.split("&"))
+    return _without_identifiers(there.path), tuple(names)
 
 
-def _shape(attempt: Attempt) -> bytes:
-    """Return the beginning of the body without digits and identifiers (times, IDs, nonces)."""
-    body = re.sub(rb"[0-9a-f]{8,}|[0-9]+", b"", attempt.answer.body[:400])
-    return body[:_SHAPE_BYTES]
+def _shape(attempt: Attempt) -> str:
+    """Return the beginning of the body without identifiers."""
+    text = attempt.answer.body[:400].decode("utf-8", "replace")
+    return _without_identifiers(text)[:_SHAPE_CHARACTERS]
+
+
+def _without_identifiers(text: str) -> str:
+    """`text` without words that may be new each time: times, IDs, nonces. They have a digit."""
+    return re.sub(r"[A-Za-z0-9_-]*[0-9][A-Za-z0-9_-]*|[0-9a-f]{8,}", "", text)

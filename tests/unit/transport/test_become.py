@@ -62,6 +62,7 @@ def test_doas_takes_no_password() -> None:
         ),
         ("sudo", None, "sudo: a password is required", "sudo asks for the password of ops"),
         ("sudo", "x", "Sorry, try again.", "sudo rejects the password of ops"),
+        ("sudo", None, "sudo: unable to fork: Operation not permitted", "sudo refuses: sudo: una"),
     ],
 )
 def test_what_a_refusal_means(method: str, password: str | None, said: str, problem: str) -> None:

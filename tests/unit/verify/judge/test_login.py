@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from secrets import token_urlsafe
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -70,9 +72,21 @@ def redirects_to_a_login(peer: Peer) -> None:
     peer.answer("302 Found", location, body=f"at {id(peer)}")
 
 
+def redirects_to_a_provider(peer: Peer) -> None:
+    """Like oauth2-proxy: the state is new each time, and the page has the link."""
+    there = f"https://idp.example.com/{uuid4()}/auth?state={token_urlsafe()}&client_id=chat"
+    peer.answer("302 Found", f"Location: {there}", body=f'<a href="{there}">Found</a>.')
+
+
+def numbers_its_errors(peer: Peer) -> None:
+    peer.answer("401 Unauthorized", body=f'{{"id": "{uuid4()}", "error": "no session"}}')
+
+
 @pytest.mark.parametrize(
     ("service", "words"),
     [
+        (redirects_to_a_provider, "answered 302"),
+        (numbers_its_errors, "answered 401"),
         (refuses_the_upgrade, "answered 403, like the service itself: login required (404"),
         (wants_a_login_for_all, "it also answers 401 without an upgrade, so this proves little"),
         (opens_and_leaves, "101, then closed by the service: login required"),
