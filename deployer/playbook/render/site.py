@@ -10,8 +10,8 @@ from typing import Literal, TypedDict, cast
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
-from deployer.playbook.schema.headers import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
+from deployer.playbook.schema.route_settings import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address

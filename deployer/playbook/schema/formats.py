@@ -17,10 +17,8 @@ from dataclasses import dataclass
 
 from deployer.model import Value
 from deployer.playbook.schema import values
-from deployer.playbook.schema.ranges import address_range
 from deployer.playbook.schema.values import InvalidValue
 from deployer.proxies import PROXIES
-from deployer.proxies.snippets import SnippetError
 
 _PREFIX = "Format: "
 #: Values that only deployer sets, from what it has checked otherwise.
@@ -204,8 +202,16 @@ def _environment(value: Value) -> None:
             raise InvalidValue(each, f"a value for {key}", "it is too long")
 
 
+def _address_range(value: Value) -> str:
+    from deployer.playbook.schema.ranges import address_range
+
+    return address_range(value)
+
+
 def _snippet(name: str) -> Callable[[Value], None]:
     def check(value: Value) -> None:
+        from deployer.proxies.snippets import SnippetError
+
         text = _encoded(value, "a snippet").decode()
         try:
             PROXIES[name].snippets.check(text)  # type: ignore[index]
@@ -310,7 +316,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "relative path": _relative_path,
     "file name": _matching("a file name", r"[A-Za-z0-9_~*:][A-Za-z0-9_.~*:+-]{0,250}"),
     "line of text": _line,
-    "address range": address_range,
+    "address range": _address_range,
     "user and hash": _matching("a user", r"[A-Za-z0-9._@-]+:\$[A-Za-z0-9./$=,]+"),
     "user name": _matching("the name of a user", r"[A-Za-z0-9._@-]{1,100}"),
     "password hash": _matching("a hash", r"\$[A-Za-z0-9./$=,]+"),

@@ -11,16 +11,16 @@ from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema import refused as not_supported
-from deployer.playbook.schema.access import BasicAuthModel, RateLimit
-from deployer.playbook.schema.headers import (
+from deployer.playbook.schema.models import Before, Misplaced, Strict, field
+from deployer.playbook.schema.route_settings import (
     AliasModel,
+    BasicAuthModel,
+    RateLimit,
     Redirect,
     RequestHeadersModel,
     ResponseHeadersModel,
     as_alias,
 )
-from deployer.playbook.schema.models import Before, Misplaced, Strict, field
-from deployer.playbook.schema.snippets import RouteSnippets, SiteSnippets
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
     AbsolutePath,
@@ -36,6 +36,8 @@ from deployer.playbook.schema.types import (
     Origins,
     Proxy,
     RequestPath,
+    RouteSnippets,
+    SiteSnippets,
     Size,
     Statuses,
     Subprotocols,
@@ -45,7 +47,6 @@ from deployer.playbook.schema.types import (
     UrlPath,
     Words,
 )
-from deployer.sites.client_ranges import AS_OF
 
 State = Literal["present", "absent"]
 
@@ -302,7 +303,7 @@ class SiteModel(Strict):
     trusted_proxies: TrustedProxies = field(
         (),
         description="Proxies in front that state the visitor's address: addresses, ranges, "
-        f"cloudflare, fastly (as of {AS_OF}) or private.",
+        "cloudflare, fastly or private.",
     )
     gzip: bool = field(False, description="Compress texts that services and folders do not.")
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, cast
 
 from deployer.model import Value
-from deployer.playbook.schema.models import Check
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES, ProxyServer
@@ -43,14 +41,16 @@ def _checked(proxy: ProxyServer, value: Value, *, place: str) -> str:
     return text
 
 
-def _of_routes(value: Value) -> OfRoutes:
+def of_routes(value: Value) -> OfRoutes:
+    """Checked snippets of a route by proxy."""
     return {
         name: _checked(PROXIES[name], text, place=PROXIES[name].snippets.OF_ROUTES)  # type: ignore[index]
         for name, text in _by_proxy(value).items()
     }
 
 
-def _of_sites(value: Value) -> OfSites:
+def of_sites(value: Value) -> OfSites:
+    """Checked snippets of a site by proxy and place."""
     found: dict[str, dict[str, str]] = {}
     for name, places in _by_proxy(value).items():
         proxy = PROXIES[name]  # type: ignore[index]
@@ -70,8 +70,3 @@ def _of_sites(value: Value) -> OfSites:
             place: _checked(proxy, text, place=known[place]) for place, text in places.items()
         }
     return found
-
-
-_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
-RouteSnippets = Annotated[OfRoutes, Check(_of_routes, **cast("dict[str, Value]", _TEXTS))]
-SiteSnippets = Annotated[OfSites, Check(_of_sites, type="object", additionalProperties=_TEXTS)]

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from deployer.model import Value
 from deployer.playbook.schema import handshakes, values
-from deployer.playbook.schema.members import member
 from deployer.playbook.schema.models import Before, Check
-from deployer.playbook.schema.ranges import ranges
 from deployer.playbook.schema.values import InvalidValue
 from deployer.playbook.yaml.source import nearest
 from deployer.proxies import PROXIES
-from deployer.sites.client_ranges import PRESETS
 from deployer.sites.model import Upstream as UpstreamValue
 from deployer.text.numbers import is_number
 
@@ -107,6 +104,33 @@ def _key_type(value: object) -> str:
 def _list(value: object) -> Value:
     """`value` as a list; a single value becomes a list of one."""
     return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _member(value: Value) -> UpstreamValue:
+    if not isinstance(value, dict):
+        return values.upstream(value)
+    from deployer.playbook.schema.members import member
+
+    return member(value)
+
+
+def _ranges(value: Value) -> tuple[str, ...]:
+    from deployer.playbook.schema.ranges import ranges
+    from deployer.sites.client_ranges import PRESETS
+
+    return ranges(_list(value), presets=PRESETS)
+
+
+def _route_snippets(value: Value) -> Mapping[str, str]:
+    from deployer.playbook.schema.snippets import of_routes
+
+    return of_routes(value)
+
+
+def _site_snippets(value: Value) -> Mapping[str, Mapping[str, str]]:
+    from deployer.playbook.schema.snippets import of_sites
+
+    return of_sites(value)
 
 
 def _origins(value: object) -> tuple[str, ...]:
@@ -249,7 +273,7 @@ RequestPath = Annotated[
 Upstreams = Annotated[
     tuple[UpstreamValue, ...],
     Check(
-        lambda value: tuple(member(each) for each in _list(value)),
+        lambda value: tuple(_member(each) for each in _list(value)),
         anyOf=[_STRING, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
         description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list, whose "
         "items may be {url, weight, backup, max_conns}.",
@@ -282,15 +306,21 @@ Size = Annotated[
 Clients = Annotated[
     tuple[str, ...],
     Check(
-        lambda value: ranges(_list(value), presets=PRESETS),
+        _ranges,
         **_STRINGS,
         description="Addresses, ranges such as 10.0.0.0/8, or private, cloudflare, fastly.",
     ),
 ]
+_TEXTS: Value = {"type": "object", "additionalProperties": {"type": "string"}}
+RouteSnippets = Annotated[Mapping[str, str], Check(_route_snippets, **_TEXTS)]
+SiteSnippets = Annotated[
+    Mapping[str, Mapping[str, str]],
+    Check(_site_snippets, type="object", additionalProperties=_TEXTS),
+]
 TrustedProxies = Annotated[
     tuple[str, ...],
     Check(
-        lambda value: ranges(_list(value), presets=PRESETS),
+        _ranges,
         **_STRINGS,
         description="Addresses, ranges such as 10.0.0.0/8, or cloudflare, fastly, private.",
     ),
