@@ -91,6 +91,10 @@ class FileReader:
             **({"real_path": real_path} if real_path != path else {}),
         }
 
+    def take_back(self, count: int) -> None:
+        """A part of what was read is not kept."""
+        self._left += count
+
     def read_all(self, paths: list[str]) -> list[Json]:
         """Those of `paths` that can be read, in order."""
         read = (self.read(path) for path in paths)

@@ -45,10 +45,10 @@ def _of_path(config: HaproxyConfig, path: str) -> Iterator[tuple[str, Directive]
     if base is not None and base.words[1:] and not path.startswith("/"):
         path = posixpath.join(base.words[1], path)
     path = path.rstrip("/")
-    for each, text in config.files.items():
-        if each == path or posixpath.dirname(each) == path:
-            by = Directive(words=(each,), file=each, line=0)
-            yield from ((name, by) for name in _names_in(text))
+    in_folder = (each for each in config.files if posixpath.dirname(each) == path)
+    for each in (path,) if path in config.files else in_folder:
+        by = Directive(words=(each,), file=each, line=0)
+        yield from ((name, by) for name in _names_in(config.files[each]))
 
 
 @lru_cache(maxsize=512)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
+#: Comments, and lists of addresses: those of whole countries have megabytes, and no names.
+_WITHOUT = re.compile(r"^\s*#.*|\bsrc[ \t]+(?:-[in][ \t]+)*(?:-f[ \t]+\S+[ \t]*)+", re.MULTILINE)
 #: Files that HAProxy looks for next to a certificate.
 _NEXT_TO_IT = (".key", ".ocsp", ".issuer", ".sctl")
 _MOST_CERTIFICATES = 1000
@@ -28,10 +30,10 @@ def referenced(config: list[Json], main: int, reader: FileReader) -> list[Json]:
 
     A path that is not absolute is relative to the working folder of the process `main`.
     """
-    text = "\n".join(re.sub(r"(?m)^\s*#.*", "", each["text"]) for each in config)
+    text = "\n".join(_WITHOUT.sub("", each["text"]) for each in config)
     lists = re.findall(r"\bcrt-list\s+(\S+)", text)
     words = [
-        *re.findall(r"\bmap(?:_\w+)?\(([^,)\s]+)", text),
+        *re.findall(r"\bmap(?:_(?!ip|int)\w+)?\(([^,)\s]+)", text),
         *re.findall(r"\s-f\s+(\S+)", text),
         *lists,
     ]
@@ -79,12 +81,18 @@ def _certificates(paths: list[str], folder: str, reader: FileReader) -> Iterator
             names += [os.path.join(path, name) for name in sorted(names_in(whole))]
         elif os.path.exists(whole):
             names.append(path)
-    for path in list(dict.fromkeys(names))[:_MOST_CERTIFICATES]:
+    names = list(dict.fromkeys(names))
+    if len(names) > _MOST_CERTIFICATES:
+        more = len(names) - _MOST_CERTIFICATES
+        reader.notes.append(f"the names in {more} certificates of HAProxy were not read")
+    for path in names[:_MOST_CERTIFICATES]:
         name = os.path.basename(path)
         if name.startswith(".") or name.endswith(_NEXT_TO_IT):
             continue
         found = _read(path, folder, reader)
-        certificate = _CERTIFICATE.search(found["text"]) if found is not None else None
-        if found is not None and certificate is not None:
-            found["text"] = certificate.group(0)
-            yield found
+        if found is None:
+            continue
+        certificate = "".join(_CERTIFICATE.findall(found["text"])[:1])
+        reader.take_back(len(found["text"]) - len(certificate))
+        if certificate:
+            yield {**found, "text": certificate}
