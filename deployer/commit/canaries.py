@@ -299,7 +299,7 @@ def canaries_around(
     doing("opening canaries")
     flock = HeldConnections(link.open_stream)
     try:
-        routes = list(_routeed(flock, sites, count, link.open_stream))
+        routes = list(_opened_on_routes(flock, sites, count, link.open_stream))
         flock.wait_until_open()
         note = _in_the_way(link, affected, before)
         if note:
@@ -354,7 +354,7 @@ def _routes(sites: Iterable[Site]) -> Iterator[Route]:
         yield from (route for route in site.routes if route.websocket and route.upstreams)
 
 
-def _routeed(
+def _opened_on_routes(
     flock: HeldConnections, sites: Sequence[Site], count: int, dial: Dial
 ) -> Iterator[_CanaryRoute]:
     from deployer.verify.discovery.find import find_websockets

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commit.canaries import _routeed
+from deployer.commit.canaries import _opened_on_routes
 from deployer.load.run import _probes
 from deployer.model import CheckResult
 from deployer.sites.model import Check
@@ -135,7 +135,7 @@ def test_canaries_and_loads_make_the_configured_handshake() -> None:
         site = a_site(port=app.port, issuer="none", probe=PROBE)
         flock = HeldConnections(dial)
         try:
-            ((route),) = _routeed(flock, [site], 1, dial)
+            ((route),) = _opened_on_routes(flock, [site], 1, dial)
             for twin in route.twins:
                 flock.wait_until_open()
                 assert twin.is_open, twin.problem

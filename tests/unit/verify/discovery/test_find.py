@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deployer.commit.canaries import _routeed
+from deployer.commit.canaries import _opened_on_routes
 from deployer.model import CheckResult, Finding
 from deployer.sites.model import Check, Site
 from deployer.verify.preflight import preflight_site
@@ -265,7 +265,7 @@ def test_preflight_and_canaries_use_what_was_found() -> None:
         assert {each.target.partition(" at ")[0] for each in results} >= {"/comms"}
         flock = HeldConnections(dial)
         try:
-            list(_routeed(flock, [site], 1, dial))
+            list(_opened_on_routes(flock, [site], 1, dial))
         finally:
             flock.close()
     assert set(app.handshakes) == {"/comms"}
@@ -364,7 +364,7 @@ def test_a_vnc_server_gets_few_connections_and_is_left_politely() -> None:
         flock = HeldConnections(dial)
         try:
             site = a_site(port=service.port, issuer="none")
-            (route,) = _routeed(flock, [site], 3, dial)
+            (route,) = _opened_on_routes(flock, [site], 3, dial)
         finally:
             flock.close()
     assert (len(route.held), len(route.twins), vnc.connections) == (0, 1, 3)
