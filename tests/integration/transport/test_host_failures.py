@@ -22,7 +22,7 @@ from tests.integration.transport.test_hosts import (
     inventory_host,
     linked,
     patient,
-    reload_sshd,
+    restart_sshd,
 )
 from tests.support.waiting import PATIENCE_S, at_most
 
@@ -37,10 +37,10 @@ def lab(shared_lab: Lab) -> Lab:
 @pytest.fixture
 def forbidden(server: LabHost) -> Iterator[None]:
     server.sh("echo 'AllowTcpForwarding no' > /etc/ssh/sshd_config.d/no.conf")
-    reload_sshd(server)
+    restart_sshd(server)
     yield
     server.sh("rm /etc/ssh/sshd_config.d/no.conf")
-    reload_sshd(server)
+    restart_sshd(server)
 
 
 def read_all(stream: Stream) -> bytes:
