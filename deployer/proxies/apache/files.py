@@ -42,13 +42,21 @@ class _Files:
         self._modules = modules
         self._root = posixpath.dirname(files[0].path) if files else ""
         self._defined: dict[str, str] = {}
+        self._within: set[str] = set()
         self._macros: dict[str, tuple[tuple[str, ...], list[str]]] = {}
 
     def take(self, file: ConfigFile, *, depth: int) -> None:
-        """Read one file, each time that it is included."""
+        """Read one file, each time that it is included, but not within itself."""
         self.reached.add(file.path)
         lines = joined_lines(file.text)
-        self._lines(((text, file.path, number) for number, text in lines), depth)
+        self._once(file.path, ((text, file.path, number) for number, text in lines), depth)
+
+    def _once(self, name: str, lines: Iterator[_Line], depth: int) -> None:
+        """Read `lines` of a file or macro; Apache refuses one that leads to itself."""
+        if name not in self._within:
+            self._within.add(name)
+            self._lines(lines, depth)
+            self._within.discard(name)
 
     def _lines(self, lines: Iterator[_Line], depth: int) -> None:
         conditions: list[bool] = []
@@ -73,7 +81,8 @@ class _Files:
             for each in self._included(words[1]):
                 self.take(each, depth=depth + 1)
         elif name == "use" and len(words) > 1 and depth < _DEEPEST:
-            self._lines(((each, file, line) for each in self._expanded(words[1:])), depth + 1)
+            expanded = ((each, file, line) for each in self._expanded(words[1:]))
+            self._once(f"macro {words[1].lower()}", expanded, depth + 1)
         elif name == "define" and len(words) > 1:
             self._defined[words[1]] = words[2] if len(words) > 2 else ""
         elif name == "serverroot" and len(words) > 1:

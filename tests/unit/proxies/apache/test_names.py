@@ -179,6 +179,26 @@ def test_files_with_their_includes_and_macros() -> None:
     assert macro.where == "/etc/apache2/sites-enabled/m.conf:8"
 
 
+def test_files_and_macros_that_lead_to_themselves_are_read_once() -> None:
+    files = {"/etc/apache2/apache2.conf": "Listen 80\nInclude sites/*.conf\n"}
+    for name in "abc":
+        files[f"/etc/apache2/sites/{name}.conf"] = f"""
+Include sites/*.conf
+<VirtualHost *:80>
+    ServerName {name}.com
+</VirtualHost>
+<Macro M{name}>
+Use M{name}
+Use M{name}
+</Macro>
+Use M{name}
+"""
+    config = tuple(ConfigFile(path=path, text=text) for path, text in files.items())
+    state = ProxyState(proxy="apache", listeners=("[::]:80",))
+    found = served_names(with_files(state, config))
+    assert {each.name for each in found} == {"", "a.com", "b.com", "c.com"}
+
+
 def test_where_a_macro_is_used_in_apaches_own_output() -> None:
     dump = """
 # In file: macro 'site' (defined on line 1 of "/etc/apache2/m.conf") used on line 8 of "/etc/m.conf"
