@@ -6,7 +6,7 @@ Source: HAProxy's configuration manual, 7 "Using ACLs and fetching samples".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from deployer.proxies.haproxy.config import HaproxyConfig, Section
@@ -46,10 +46,19 @@ class Test:
     is_negated: bool = False
 
 
-class Tests:
-    """Reads tests in conditions and ACLs of one section."""
+def host_variables(config: HaproxyConfig) -> Iterator[str]:
+    """The variables that hold the name in the request; other sections may set them."""
+    for section in config.of_kind("frontend", "listen", "backend", "defaults"):
+        for each in section.own("http-request"):
+            found = re.match(r"set-var(?:-fmt)?\(([\w.]+)", "".join(each.words[1:2]))
+            if found and any(_HOST_CALL.search(word) for word in each.words[2:]):
+                yield found[1]
 
-    def __init__(self, config: HaproxyConfig, section: Section) -> None:
+
+class Tests:
+    """Reads tests in conditions and ACLs of one section; `variables` are those with hosts."""
+
+    def __init__(self, config: HaproxyConfig, section: Section, variables: Collection[str]) -> None:
         self._config = config
         self._acls: dict[str, list[Directive]] = {}
         self._levels = (*([section.defaults] if section.defaults is not None else []), section)
@@ -57,16 +66,8 @@ class Tests:
             for each in level.own("acl"):
                 if len(each.words) > 2:
                     self._acls.setdefault(each.words[1], []).append(each)
-        self._variables = set(self._host_variables())
+        self._variables = variables
         self._named: dict[str, tuple[Test, ...]] = {}
-
-    def _host_variables(self) -> Iterator[str]:
-        """The variables that hold the name in the request; other sections may set them."""
-        for section in self._config.of_kind("frontend", "listen", "backend", "defaults"):
-            for each in section.own("http-request"):
-                found = re.match(r"set-var(?:-fmt)?\(([\w.]+)", "".join(each.words[1:2]))
-                if found and any(_HOST_CALL.search(word) for word in each.words[2:]):
-                    yield found[1]
 
     def rules(self) -> Iterator[tuple[Directive, list[Test]]]:
         """Each line with conditions or maps, and what it tests."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from deployer.proxies.haproxy.certificate_names import certificate_names
 from deployer.proxies.haproxy.config import HaproxyConfig, Section, config_of
-from deployer.proxies.haproxy.host_tests import Test, Tests
+from deployer.proxies.haproxy.host_tests import Test, Tests, host_variables
 from deployer.proxies.haproxy.path import binds_of
 from deployer.proxies.inspect.model import ConfigFile, Directive, ProxyState
 from deployer.proxies.inspect.names import (
@@ -184,6 +184,7 @@ class _Reader:
 
     def __init__(self, config: HaproxyConfig) -> None:
         self.config = config
+        self._variables = frozenset(host_variables(config))
         self._tunnels = {
             each.name
             for each in config.of_kind("backend", "listen")
@@ -202,7 +203,7 @@ class _Reader:
     def names(self, section: Section, seen: frozenset[str] = frozenset()) -> _Names:
         """The names that a section and those after it test."""
         found = _Names()
-        for by, tests in Tests(self.config, section).rules():
+        for by, tests in Tests(self.config, section, self._variables).rules():
             found.add((host for test in tests for host in test.hosts), by)
             if by.words[0] == "use_backend":
                 self._add_paths(found, by, [each for each in tests if not each.is_negated])
