@@ -259,8 +259,7 @@ def test_a_cable_that_is_pulled(lab: Lab, workdir: Path) -> None:
     host.sh(
         "printf 'ClientAliveInterval 1\\nClientAliveCountMax 2\\n' > /etc/ssh/sshd_config.d/a.conf"
     )
-    host.sh("systemctl reload ssh")
-    host.wait_until_ready()
+    host.sh("systemctl restart ssh")
     write_playbook(workdir, HELLO, lab)
     assert deployer("plan", "site.yml").code == 0
     write_playbook(workdir, SLOW)
