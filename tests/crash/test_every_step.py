@@ -38,12 +38,13 @@ def problems(hosts: list[Stage], phase: str, do: str) -> list[str]:
     all_places = hosts[0].places_of(phase, "D")
     places = [p for p in thinned(all_places) if fits(p, do)]
     if do == "kill":
-        worthwhile = filter(changes_something, distinct(all_places))
+        worthwhile = [place for place in distinct(all_places) if changes_something(place)]
     else:
-        worthwhile = filter(is_failing, all_places)
-    tried = share([place for place in worthwhile if place in places])
+        worthwhile = [place for place in all_places if is_failing(place)]
+    worthwhile = [place for place in worthwhile if place in places]
+    assert len(worthwhile) > 5
+    tried = share(worthwhile)
     numbers = [number for number, place in enumerate(places) if place in tried]
-    assert len(numbers) > 2
 
     def act(stage: Stage, number: int) -> Outcome:
         if stage.state != "A":

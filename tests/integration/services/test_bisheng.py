@@ -73,10 +73,10 @@ def test_every_websocket_of_it(bisheng: Deployed) -> None:
     for path, about in SOCKETS.items():
         url = f"wss://{NAME}{path}"
         with connected(bisheng.host, url, bisheng.root_pem, headers=LOGIN) as client:
-            begun = json.loads(client.recv(5))
+            begun = json.loads(client.recv())
             assert begun.items() >= {"type": "begin", **about}.items()
             client.send("你好")
-            assert json.loads(client.recv(5)) == {"type": "end", "said": "你好"}
+            assert json.loads(client.recv()) == {"type": "end", "said": "你好"}
 
 
 def test_clients_without_access(bisheng: Deployed) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab
 from tests.support.clients.site_pages import Page, page
+from tests.support.clients.site_websocket import connected
+from tests.support.clients.websocket import Client
 from tests.support.paths import PROGRAMS
 from tests.support.runs import deployer, write_playbook
 from tests.support.waiting import PATIENCE_S
@@ -65,28 +63,11 @@ def project(
         yield host, folder
 
 
-@contextmanager
-def cable(host: LabHost, root_pem: Path, *, origin: str) -> Iterator[ClientConnection]:
-    """A connection as @rails/actioncable opens one."""
-    trust = ssl.create_default_context(cafile=root_pem)
-    line = socket.create_connection((host.address, 443), timeout=PATIENCE_S)
-    with connect(
-        f"wss://{NAME}/cable",
-        sock=line,
-        ssl=trust,
-        server_hostname=NAME,
-        origin=origin,  # type: ignore[arg-type]
-        subprotocols=CABLE,  # type: ignore[arg-type]
-        open_timeout=PATIENCE_S,
-    ) as client:
-        yield client
-
-
-def received(client: ClientConnection, key: str, value: str | None = None) -> dict[str, Any]:
+def received(client: Client, key: str, value: str | None = None) -> dict[str, Any]:
     """The next message that has `key`, with `value` if given."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        message: dict[str, Any] = json.loads(client.recv(deadline - time.monotonic()))
+        message: dict[str, Any] = json.loads(client.recv(timeout=deadline - time.monotonic()))
         if key in message and value in (None, message[key]):
             return message
 
@@ -107,9 +88,10 @@ def test_action_cable_behind(proxy: str, project: tuple[LabHost, Path]) -> None:
 
     root_pem = folder / ".deployer/ca/root.pem"
     origin, our_address = f"https://{NAME}", host.address.rpartition(".")[0] + ".1"
-    with cable(host, root_pem, origin=origin) as client:
+    url = f"wss://{NAME}/cable"
+    with connected(host, url, root_pem, subprotocols=CABLE) as client:
         assert client.subprotocol == "actioncable-v1-json"
-        assert json.loads(client.recv(5)) == {"type": "welcome"}
+        assert json.loads(client.recv()) == {"type": "welcome"}
         client.send(json.dumps({"command": "subscribe", "identifier": CHANNEL}))
         # What Rails makes of Host and of the X-Forwarded headers; by the same goes its own check of
         # the origin, which has let this connection in.

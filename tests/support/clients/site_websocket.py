@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from websockets.sync.client import ClientConnection, connect
-from websockets.typing import Origin
-
 from deployer.lab.host import LabHost
+from tests.support.clients.websocket import Client
 from tests.support.waiting import PATIENCE_S
 
 
@@ -24,17 +22,20 @@ def connected(
     *,
     headers: Mapping[str, str] | None = None,
     origin: str = "",
-) -> Iterator[ClientConnection]:
+    subprotocols: Sequence[str] = (),
+) -> Iterator[Client]:
     """A connection as a page of the site opens it, or one of `origin`, without pings of its own."""
     name = urlsplit(url).hostname
-    with connect(
-        url,
-        sock=socket.create_connection((host.address, 443), timeout=PATIENCE_S),
-        ssl=ssl.create_default_context(cafile=root_pem),
-        server_hostname=name,
-        origin=Origin(origin or f"https://{name}"),
-        additional_headers=headers,
-        open_timeout=PATIENCE_S,
-        ping_interval=None,
-    ) as client:
+    trust = ssl.create_default_context(cafile=root_pem)
+    with (
+        socket.create_connection((host.address, 443), timeout=PATIENCE_S) as line,
+        trust.wrap_socket(line, server_hostname=name) as secure,
+        Client(
+            url,
+            secure,
+            origin=origin or f"https://{name}",
+            subprotocols=subprotocols,
+            additional_headers=headers,
+        ) as client,
+    ):
         yield client
