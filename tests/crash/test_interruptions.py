@@ -7,13 +7,15 @@ import random
 
 import pytest
 
+from tests.crash.faults import EVERY_PLACE
 from tests.crash.interrupt import alone, failure, play, stages, totals
 from tests.crash.rounds import KINDS, Outcome, carry_out, draw
 from tests.crash.stage import Stage
 
 pytestmark = pytest.mark.lab
 
-ROUNDS = 24
+#: As many as there are kinds, and more with `make crash`.
+ROUNDS = 60 if os.environ.get(EVERY_PLACE) else len(KINDS)
 
 
 @pytest.mark.usefixtures("machine")
