@@ -141,7 +141,7 @@ class StartedServices:
 
     def _also_started(self) -> dict[str, Json]:
         """Other services that were started meanwhile: wanted by a target or a different unit, or by
-        a command. Those of packages that did not run before are nobody's wish."""
+        a command. Those that a package starts and that did not run before do not count."""
         if self._all_before is None:
             return {}
         found = {}

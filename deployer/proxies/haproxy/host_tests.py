@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from deployer.proxies.haproxy.config import HaproxyConfig, Section
 from deployer.proxies.haproxy.path import split
-from deployer.proxies.haproxy.samples import split_calls
+from deployer.proxies.haproxy.samples import file_entries, flags_and_patterns, split_calls
 from deployer.proxies.inspect.model import Directive
 from deployer.proxies.inspect.names import from_regex
 
@@ -28,7 +28,6 @@ _PATH_CALL = re.compile(r"(?:path|pathq|url)(?:_(\w+))?")
 _MAP = re.compile(r"\bmap(?:_(\w+))?\(([^,)\s]+)")
 #: Converters that cut a part of a name: ``word(1,'.')``, ``field(1,.)``.
 _FIRST_LABEL = re.compile(r"\b(?:word|field)\(1,['\"]?\.")
-_FLAGS_WITH_VALUE = frozenset({"-m", "-f", "-M", "-u"})
 _METHODS = frozenset({"beg", "end", "sub", "dir", "dom", "reg", "str", "len", "found"})
 _VAGUE = frozenset({"reg", "sub", "len"})
 _RULES = frozenset(
@@ -111,7 +110,7 @@ class Tests:
             if not (is_base or self._is_about_hosts(word)):
                 continue
             for method, path in _MAP.findall(word):
-                for key in _first_words(self._config.files.get(path, "")):
+                for key, _ in file_entries(self._config.files.get(path, "")):
                     if is_base:
                         yield "reg" if method == "reg" else "str", key.partition("/")[0]
                     else:
@@ -144,8 +143,10 @@ class Tests:
         """One test, such as ``hdr(host) -i a.example.com``."""
         expression, *rest = words
         first = split_calls(expression)[0] if split_calls(expression) else ""
-        options, patterns = self._options(rest)
-        method = options.get("-m", "")
+        files = self._config.files
+        flags, found = flags_and_patterns(rest, lambda name: files.get(name, ""))
+        patterns = found or []
+        method = flags.get("m", "")
         host = _HOST_CALL.fullmatch(first) or _SNI_CALL.fullmatch(first)
         base = _BASE_CALL.fullmatch(first)
         path = _PATH_CALL.fullmatch(first)
@@ -174,27 +175,6 @@ class Tests:
         variables = _VARIABLE.findall(word)
         is_variable = any(each in self._variables for each in variables)
         return is_variable or bool(_HOST_CALL.search(word) or re.search(r"ssl(?:_fc)?_sni", word))
-
-    def _options(self, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-        options: dict[str, str] = {}
-        patterns: list[str] = []
-        rest = list(words)
-        while rest and rest[0].startswith("-") and len(rest[0]) > 1:
-            flag = rest.pop(0)
-            if flag == "--":
-                break
-            if flag in _FLAGS_WITH_VALUE and rest:
-                value = rest.pop(0)
-                if flag == "-f":
-                    patterns += _first_words(self._config.files.get(value, ""))
-                else:
-                    options[flag] = value
-        return options, patterns + rest
-
-
-def _first_words(text: str) -> list[str]:
-    lines = (line.split(None, 1) for line in text.splitlines())
-    return [words[0] for words in lines if words and not words[0].startswith("#")]
 
 
 def _path(method: str, pattern: str) -> str:

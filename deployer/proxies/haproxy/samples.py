@@ -245,13 +245,14 @@ def _mapped(name: str, arguments: list[str], value: Sample, request: Request) ->
     if value is None:
         return fallback
     method = [*name.split("_"), "str"][1]
-    for key, entry in _pairs(text):
+    for key, entry in file_entries(text):
         if match(method if method in _METHODS else "str", str(value), key, is_nocase=False):
             return entry
     return fallback
 
 
-def _pairs(text: str) -> Iterator[tuple[str, str]]:
+def file_entries(text: str) -> Iterator[tuple[str, str]]:
+    """The keys and values of a map file; of a pattern file, the patterns and what follows."""
     for line in text.splitlines():
         words = line.split(None, 1)
         if words and not words[0].startswith("#"):
@@ -305,10 +306,10 @@ def tested(words: Sequence[str], request: Request) -> Matched:
     if suffix in _METHODS and stem and name not in ("hdr_len",):
         name, method = stem, suffix
         expression = ",".join((f"{stem}{first[len(call.group(1)) :]}", *converters))
-    options, patterns = _options(rest, request)
+    flags, patterns = flags_and_patterns(rest, request.files.get)
     if patterns is None:
         return Matched(answer=UNKNOWN)
-    method = options.get("m", method)
+    method = flags.get("m", method)
     value = evaluated(expression, request)
     if value is UNKNOWN:
         return Matched(answer=UNKNOWN)
@@ -320,7 +321,7 @@ def tested(words: Sequence[str], request: Request) -> Matched:
         return Matched(answer=bool(value))
     if isinstance(value, int):  # a number or a switch
         return Matched(answer=_number_matches(int(value), patterns))
-    return _matched(name, method or "str", str(value), patterns, is_nocase="i" in options)
+    return _matched(name, method or "str", str(value), patterns, is_nocase="i" in flags)
 
 
 def _matched(
@@ -343,8 +344,14 @@ def _matched(
     return Matched(answer=UNKNOWN if unknown else False)
 
 
-def _options(words: Sequence[str], request: Request) -> tuple[dict[str, str], list[str] | None]:
-    options: dict[str, str] = {}
+def flags_and_patterns(
+    words: Sequence[str], file: Callable[[str], str | None]
+) -> tuple[dict[str, str], list[str] | None]:
+    """The flags of a test by their letters, and its patterns, with those in the files of ``-f``.
+
+    `file` returns the text of a file. If that is `None` for one, so are the patterns.
+    """
+    flags: dict[str, str] = {}
     patterns: list[str] = []
     rest = list(words)
     while rest and rest[0].startswith("-") and len(rest[0]) > 1:
@@ -354,15 +361,15 @@ def _options(words: Sequence[str], request: Request) -> tuple[dict[str, str], li
         if flag in ("-m", "-f", "-M", "-u") and rest:
             value = rest.pop(0)
             if flag == "-f":
-                text = request.files.get(value)
+                text = file(value)
                 if text is None:
-                    return options, None
-                patterns += [key for key, _ in _pairs(text)]
+                    return flags, None
+                patterns += [key for key, _ in file_entries(text)]
             else:
-                options[flag[1:]] = value
+                flags[flag[1:]] = value
         else:
-            options[flag[1:]] = ""
-    return options, patterns + rest
+            flags[flag[1:]] = ""
+    return flags, patterns + rest
 
 
 def _number_matches(value: int, patterns: Sequence[str]) -> bool | Unknown:

@@ -30,6 +30,12 @@ HEAVY = {
 PARTS = {"agent", "commit", "plan", "proxies", "report", "run", "sites", "transport", "verify"}
 
 
+def ran(program: str) -> subprocess.CompletedProcess[str]:
+    """What a program printed, in a Python of its own."""
+    argv = [sys.executable, "-c", program]
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+
+
 def imported_by(*arguments: str) -> set[str]:
     """The modules that are loaded after a run of the command line."""
     program = (
@@ -38,13 +44,7 @@ def imported_by(*arguments: str) -> set[str]:
         f"assert run({list(arguments)}) == 0\n"
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    done = ran(program)
     assert "Usage: deployer" in done.stdout
     return set(done.stderr.split())
 
@@ -73,13 +73,7 @@ def test_no_process_looks_for_garbage_when_it_ends() -> None:
         "from deployer.cli.main import main\n"
         "main(['version'])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=PATIENCE_S,
-    )
+    done = ran(program)
     threshold, found = map(int, done.stdout.split()[-2:])
     assert threshold > 10_000
     assert found < 1000
