@@ -9,7 +9,7 @@ import time
 from deployer.agent.cgroups import cgroup_of, is_in, place_in
 from deployer.agent.commit.unit_states import sockets_of_unit
 from deployer.agent.files import names_in, read_text
-from deployer.agent.processes import FORWARDERS, NS, TICK_NS, started_at
+from deployer.agent.processes import FORWARDERS, TICK_NS, started_at
 from deployer.agent.socket_units import SYSTEMD_PID, SocketUnits
 from deployer.agent.sockets import Sockets, addresses_here, answers
 
@@ -76,12 +76,21 @@ class PortOwners:
             )
         if is_in(cgroup_of(pid), shown.get("ControlGroup", "")):
             return not self._is_left_over(pid, shown)
-        return _name_of(pid) in FORWARDERS and not self._is_left_over(pid, shown)
+        return _name_of(pid) in FORWARDERS and not self._is_older(pid, _started_us(shown))
 
     def _is_left_over(self, pid: int, shown: Json) -> bool:
-        """Whether a process is older than the start of the unit: its last stop left it running."""
-        started_ns = int(shown.get("InactiveExitTimestampMonotonic") or 0) * 1000 + self._offset_ns
-        return (started_at(pid) + 1) * TICK_NS + NS // 20 < started_ns
+        """Whether a process in the cgroup of a unit existed when the unit was last inactive: its
+        stop left it running.
+
+        The time of the start does not decide alone: systemd notes it after it created the process,
+        on a busy host by more than a tick. A one-shot unit may be inactive again by now.
+        """
+        inactive_us = int(shown.get("InactiveEnterTimestampMonotonic") or 0)
+        return self._is_older(pid, min(inactive_us, _started_us(shown)))
+
+    def _is_older(self, pid: int, moment_us: int) -> bool:
+        """Whether a process existed before a moment of the monotonic clock."""
+        return (started_at(pid) + 1) * TICK_NS <= moment_us * 1000 + self._offset_ns
 
     def listens(self, unit: str) -> bool:
         """Whether any process of `unit` accepts connections, on any port or path."""
@@ -101,6 +110,10 @@ class PortOwners:
             addresses = map(self._sockets.address, self._sockets.at(endpoint))
             unit = next(filter(None, (self._socket_units.at(each)[0] for each in addresses)), unit)
         return f"process {pid} of {unit}" if unit else f"process {pid}"
+
+
+def _started_us(shown: Json) -> int:
+    return int(shown.get("InactiveExitTimestampMonotonic") or 0)
 
 
 def _network_of(pid: int | str) -> str:

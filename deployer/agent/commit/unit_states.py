@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 #: What systemctl shows about a unit; those of other types lack some of them.
 PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,Result,Type,MainPID,InvocationID,NRestarts,ControlGroup,"
-    "TriggeredBy,InactiveExitTimestampMonotonic,FragmentPath"
+    "TriggeredBy,InactiveEnterTimestampMonotonic,InactiveExitTimestampMonotonic,FragmentPath"
 )
 _ON_ITS_WAY = ("activating", "deactivating", "reloading", "refreshing")
 

@@ -21,6 +21,7 @@ from deployer.agent.commit import port_owners, started, unit_states
 from deployer.agent.commit.port_owners import mentions
 from deployer.agent.commit.started import Confirmation, StartedServices
 from deployer.agent.errors import Refusal, StepError
+from deployer.agent.processes import TICK_NS, started_at
 
 CHAT, OLD = "/system.slice/chat.service", "/system.slice/old.service"
 
@@ -169,9 +170,33 @@ def test_a_stranger_that_comes_during_the_verification(
 def test_a_process_that_the_last_stop_left_running(host: Host, port: int, tmp_path: Path) -> None:
     """``KillMode=process``: it is in the unit's cgroup, but older than its start."""
     watched = StartedServices(host, plan([str(port)]), sites(port))  # type: ignore[arg-type]
-    host.start(InactiveExitTimestampMonotonic=str(time.monotonic_ns() // 1000 + 1_000_000))
+    now_us = time.monotonic_ns() // 1000
+    host.start(
+        InactiveEnterTimestampMonotonic=str(now_us + 1_000_000),
+        InactiveExitTimestampMonotonic=str(now_us + 1_000_000),
+    )
     with pytest.raises(StepError):
         watched.check()
+
+
+@pytest.mark.parametrize(
+    ("inactive_s", "start_s"),
+    [(None, 1), (-1, 1), (1, -1)],
+    ids=["the first start", "a later start", "a one-shot unit that is done"],
+)
+def test_a_process_of_this_start(
+    inactive_s: int | None, start_s: int, host: Host, port: int
+) -> None:
+    """Times since the process was created: a busy host notes the start of a unit after that."""
+    suspended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    created_us = (started_at(os.getpid()) * TICK_NS - suspended_ns) // 1000
+    inactive_us = 0 if inactive_s is None else created_us + inactive_s * 1_000_000
+    watched = StartedServices(host, plan([str(port)]), sites(port))  # type: ignore[arg-type]
+    host.start(
+        InactiveEnterTimestampMonotonic=str(inactive_us),
+        InactiveExitTimestampMonotonic=str(created_us + start_s * 1_000_000),
+    )
+    watched.check()
 
 
 def test_nothing_listens(host: Host, tmp_path: Path) -> None:
