@@ -14,9 +14,9 @@ ANSIBLE := $(VENV)/ansible/bin/ansible
 ON_EVERY_HOST := deployer/agent roles/websocket_app/files/until-it-answers roles/haproxy/files/static_files.py
 
 # Files that use the same hosts stay together; tests/conftest.py says which begin first.
-ON_HOSTS := $(PYTEST) -n 4 --dist loadfile -m "not slow"
+ON_HOSTS := $(PYTEST) -n 4 --dist loadfile -m "not slow and not services"
 
-.PHONY: test lint unit hosts integration crash slow demo docs reference findings setup clean machine images requisites sslyze ansible
+.PHONY: test lint unit hosts integration crash slow services demo docs reference findings setup clean machine images requisites sslyze ansible
 
 test:
 	@bash tests/all.sh
@@ -48,6 +48,10 @@ crash: machine setup
 # What takes long, and is no part of `make test`: the same with other releases or larger numbers.
 slow: requisites
 	$(PYTEST) -n 4 --dist loadfile -m slow tests
+
+# Every ready playbook before its real service, with that service's own client, behind each proxy.
+services: requisites
+	$(PYTEST) -n 2 --dist loadfile -m services tests
 
 # Commands that tests on hosts use on this machine.
 requisites: machine

@@ -10,11 +10,13 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from deployer.cli.init import templates
 from deployer.cli.main import EXIT_CODES, cli
 from deployer.errors import SEVERITY
 from deployer.playbook import json_schema
@@ -39,6 +41,7 @@ def pages() -> dict[Path, str]:
         DOCS / "reference/playbook.md": "\n".join(_playbook()) + "\n",
         DOCS / "reference/roles/variables.md": "\n".join(_role_variables()) + "\n",
         DOCS / "reference/known-services.md": "\n".join(_known_services()) + "\n",
+        DOCS / "how-to/services/README.md": "\n".join(_ready_playbooks()) + "\n",
         DOCS / "decisions/README.md": "\n".join(_decisions()) + "\n",
     }
 
@@ -352,6 +355,21 @@ def _decisions() -> Iterator[str]:
         title = path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
         number, _, words = title.partition(". ")
         yield f"{number}. [{words}]({path.name})"
+
+
+def _ready_playbooks() -> Iterator[str]:
+    yield from ("# Deploy a service", "", _NOTICE, "")
+    yield _filled(
+        "`deployer init NAME` writes a ready playbook and an inventory into the current folder."
+        " Each works behind nginx, Apache and HAProxy: change the word after `proxy:`."
+    )
+    for group, members in groupby(templates(), key=lambda ready: ready.group):
+        yield from ("", f"## {group}", "", "| `deployer init` | |", "|---|---|")
+        for ready in members:
+            page = f"{ready.name}.md"
+            there = (DOCS / "how-to/services" / page).exists()
+            name = f"[{ready.name}]({page})" if there else ready.name
+            yield f"| {name} | {_cell(ready.title)} |"
 
 
 def _known_services() -> Iterator[str]:

@@ -123,7 +123,7 @@ def labs(machine: None) -> Iterator[LabFactory]:
     """Boots a lab that lives as long as the test: ``labs(3)``, ``labs(1, image_name=…)``."""
     with ExitStack() as stack:
 
-        def boot(count: int = 1, **options: str) -> Lab:
+        def boot(count: int = 1, **options: Any) -> Lab:
             name = f"test-{os.getpid()}-{next(_numbers)}"
             return stack.enter_context(running(count, name=name, **options))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -14,10 +16,29 @@ from deployer.errors import EXIT_DONE, UsageError
 
 _INVENTORY = "inventory.example.yml"
 
+#: The groups of ready playbooks, as they are listed. The second line of a playbook has its own.
+GROUPS = (
+    "Your own service",
+    "Chat and collaboration",
+    "Notebooks and dashboards",
+    "Automation and IoT",
+    "Remote desktops and administration",
+    "Frameworks",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyPlaybook:
+    """A ready playbook: its name, and the title and the group in its first two lines."""
+
+    name: str
+    title: str
+    group: str
+
 
 def _names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """For shell completion: the ready playbooks whose name starts with `incomplete`."""
-    return [name for name, _ in templates() if name.startswith(incomplete)]
+    return [ready.name for ready in templates() if ready.name.startswith(incomplete)]
 
 
 @click.command(
@@ -36,8 +57,7 @@ def init(template: str, *, list_templates: bool) -> int:
     overwritten.
     """
     if list_templates:
-        for name, title in templates():
-            click.echo(f"{name:<16}  {title}")
+        click.echo("\n\n".join("\n".join(lines) for lines in _listed(templates())))
         return EXIT_DONE
     for path in write(template, Path()):
         click.echo(f"wrote {path}")
@@ -45,18 +65,24 @@ def init(template: str, *, list_templates: bool) -> int:
     return EXIT_DONE
 
 
-def templates() -> Iterator[tuple[str, str]]:
-    """The ready playbooks: the name of each, and the title in its first comment."""
+def templates() -> list[ReadyPlaybook]:
+    """The ready playbooks, by group and name."""
     from deployer.playbook.builtin import playbooks_path
 
-    for path in sorted(playbooks_path().glob("*.yml")):
-        if path.name != _INVENTORY:
-            yield path.stem, _title(path)
+    found = [_ready(path) for path in playbooks_path().glob("*.yml") if path.name != _INVENTORY]
+    return sorted(found, key=lambda ready: (GROUPS.index(ready.group), ready.name))
 
 
-def _title(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("#").strip()
+def _ready(path: Path) -> ReadyPlaybook:
+    with path.open(encoding="utf-8") as file:
+        title, group = (next(file).removeprefix("#").strip() for _ in range(2))
+    return ReadyPlaybook(name=path.stem, title=title, group=group.removeprefix("Group: "))
+
+
+def _listed(ready: Iterable[ReadyPlaybook]) -> Iterator[list[str]]:
+    """The lines of each group."""
+    for group, members in groupby(ready, key=lambda each: each.group):
+        yield [group, *(f"  {each.name:<16}  {each.title}" for each in members)]
 
 
 def write(template: str, folder: Path) -> list[Path]:
@@ -99,7 +125,7 @@ def _contents(template: str, folder: Path) -> dict[Path, bytes]:
     """The files to write, with their contents; caches next to the template's are left out."""
     from deployer.playbook.builtin import playbooks_path
 
-    names = dict(templates())
+    names = sorted(ready.name for ready in templates())
     if template not in names:
         from difflib import get_close_matches
 

@@ -55,6 +55,14 @@ def lab() -> None:
     metavar="IMAGE",
     help="Boot this image: debian-11, debian-12 or debian-13.",
 )
+@option(
+    "--package",
+    "packages",
+    group=_LAB,
+    metavar="NAME",
+    multiple=True,
+    help="Make this Debian package installable on the hosts, which have no network; repeatable.",
+)
 @_name
 @option(
     "--inventory",
@@ -65,14 +73,21 @@ def lab() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write the inventory to FILE.",
 )
-def up(count: int, *, image_name: str, name: str, inventory: Path) -> None:
-    """Boot COUNT hosts and write their inventory."""
+def up(
+    count: int, *, image_name: str, packages: tuple[str, ...], name: str, inventory: Path
+) -> None:
+    """Boot COUNT hosts and write their inventory.
+
+    Most ready playbooks can be applied to them. Other packages are named by --package; the first
+    start with them builds an image.
+    """
     from deployer.lab.lab import up as boot
 
     booted = boot(
         count,
         name=name,
         image_name=image_name,
+        packages=packages,
         persistent=True,
         progress=lambda text: click.echo(text, err=True),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,6 +83,9 @@ done
 rm "$names"
 """
 
+#: Debian Policy, 5.6.7.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
 
@@ -106,15 +110,18 @@ class Image:
     root: Path
 
 
-def image(name: str, *, progress: Callable[[str], None]) -> Image:
-    """The cached image `name`, built first if it is missing.
+def image(name: str, *, packages: Sequence[str] = (), progress: Callable[[str], None]) -> Image:
+    """The cached image `name`, built first if it is missing; with `packages` in apt's cache, too.
 
     Raises:
-        LabError: there is no such image, or the build failed.
+        LabError: there is no such image or package, or the build failed.
     """
     if name not in SUITES:
         raise LabError(f"Unknown image: {name!r}.", hint=f"Images: {', '.join(SUITES)}.")
-    recipe = _recipe(SUITES[name])
+    for package in packages:
+        if not _PACKAGE.fullmatch(package):
+            raise LabError(f"Invalid name of a package: {package!r}.")
+    recipe = _recipe(SUITES[name], sorted(set(packages)))
     key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
     folder = images_folder() / f"{name}-{key}"
     with locked(images_folder() / f"{name}.lock"):
@@ -126,7 +133,7 @@ def image(name: str, *, progress: Callable[[str], None]) -> Image:
     return Image(name=name, root=folder)
 
 
-def _recipe(suite: str) -> list[str]:
+def _recipe(suite: str, packages: Sequence[str]) -> list[str]:
     # One by one: together, one package could satisfy what another recommends, and hide it.
     download = "apt-get --yes --download-only -o APT::Install-Recommends=true install $package"
     each = f"for package in {' '.join(_CACHED)}; do {download} || exit 1; done"
@@ -135,6 +142,7 @@ def _recipe(suite: str) -> list[str]:
     more = f"for package in {' '.join(if_known)}; do {known}; {download} || exit 1; done"
     hooks = [
         f"export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; {each}; {more}",
+        *map(_download, packages),
         'rm -f "$1"/etc/ssh/ssh_host_*',
         'printf "UseDNS no\\n" > "$1"/etc/ssh/sshd_config.d/lab.conf',
         # Installations need not survive a power failure; this halves their time.
@@ -160,6 +168,11 @@ def _recipe(suite: str) -> list[str]:
         *(f"--customize-hook={hook}" for hook in hooks),
         suite,
     ]
+
+
+def _download(package: str) -> str:
+    """Without recommended packages, as a playbook installs it."""
+    return f"APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes --download-only install {package}"
 
 
 def _remove_stale(name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,15 +93,17 @@ def up(
     *,
     name: str,
     image_name: str = DEFAULT_IMAGE,
+    packages: Sequence[str] = (),
     persistent: bool = False,
     progress: Progress = lambda _: None,
 ) -> Lab:
     """Boot `count` hosts, ``web1`` to ``webN``, and wait until each answers.
 
-    Unless `persistent`, they end with this process, for whatever reason it ends.
+    Unless `persistent`, they end with this process, for whatever reason it ends. `packages` can be
+    installed there, in addition to those of the ready playbooks.
 
     Raises:
-        LabError: a requirement is missing, the name is in use, or a host did not boot.
+        LabError: a requirement or a package is missing, the name is in use, or a host did not boot.
     """
     require()
     if not 1 <= count <= _MAX_HOSTS:
@@ -110,7 +112,7 @@ def up(
         raise LabError(f"Invalid lab name: {name!r}.", hint="Use letters, digits, - and _.")
     allow_hosts(count)
     sweep()
-    base = image(image_name, progress=progress)
+    base = image(image_name, packages=packages, progress=progress)
     lab = _reserve(count, name=name, base=base)
     try:
         _make_disks(lab)
@@ -128,9 +130,11 @@ def up(
 
 
 @contextmanager
-def running(count: int, *, name: str, image_name: str = DEFAULT_IMAGE) -> Iterator[Lab]:
+def running(
+    count: int, *, name: str, image_name: str = DEFAULT_IMAGE, packages: Sequence[str] = ()
+) -> Iterator[Lab]:
     """A lab for as long as the block runs."""
-    lab = up(count, name=name, image_name=image_name)
+    lab = up(count, name=name, image_name=image_name, packages=packages)
     try:
         yield lab
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,15 +65,22 @@ def _apply(folder: Path) -> Ran:
 
 @contextmanager
 def behind_each_proxy(
-    template: str, folder: Path, *, prepare: Callable[[LabHost], None] = lambda _: None
+    template: str,
+    folder: Path,
+    *,
+    packages: Sequence[str] = (),
+    prepare: Callable[[LabHost], None] = lambda _: None,
 ) -> Iterator[dict[Proxy, Deployed]]:
-    """A host for each proxy, all at once; `prepare` is what is there before."""
+    """A host for each proxy, all at once.
+
+    `prepare` is what is there before, and `packages` can be installed there.
+    """
 
     def of_proxy(host: LabHost, proxy: Proxy) -> Deployed:
         prepare(host)
         return deployed(template, folder / proxy, lab=lab, host=host, proxy=proxy)
 
-    with running(len(PROXIES), name=f"{template}-{os.getpid()}") as lab:
+    with running(len(PROXIES), name=f"{template}-{os.getpid()}", packages=packages) as lab:
         with ThreadPoolExecutor(len(PROXIES)) as pool:
             made = list(pool.map(of_proxy, lab.hosts, PROXIES))
         yield {each.proxy: each for each in made}

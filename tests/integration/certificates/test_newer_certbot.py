@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import base64
-import functools
-import http.server
 import json
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,52 +26,24 @@ from tests.support.certificates.authority import Authority, authority
 from tests.support.certificates.ca_fronts import NEW_ORDER, Front
 from tests.support.runs import deployer, differences, state_of
 from tests.support.waiting import PATIENCE_S
+from tests.support.wheels import index, wheels
 
 pytestmark = pytest.mark.lab
 
-#: The Python of the rehearsal host, a Debian 12.
-_PYTHON = ("--python-version", "3.11", "--implementation", "cp")
-_ABIS = ("--abi", "cp311", "--abi", "abi3", "--abi", "none")
-_PLATFORMS = ("--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64")
-
 
 @pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def newer_certbot() -> Path:
     """certbot and all that it needs, as the host's Python can install it."""
-    folder = tmp_path_factory.mktemp("wheels")
-    argv = [sys.executable, "-m", "pip", "download", "-qq", "-d", str(folder)]
-    argv += ["--only-binary=:all:", *_PYTHON, *_ABIS, *_PLATFORMS, "--platform", "any"]
-    subprocess.run([*argv, "certbot>=5.4"], check=True, timeout=PATIENCE_S)
-    return folder
-
-
-@contextmanager
-def index(lab: Lab, folder: Path) -> Iterator[None]:
-    """The wheels over HTTP, as the only index that pip knows on the lab's first host."""
-    address = lab.network.address(0)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *words: object) -> None:
-            pass
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer((address, 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
-        (lab.hosts[0].root / "etc/pip.conf").write_text(
-            "[global]\nno-index = true\n"
-            f"find-links = http://{address}:{httpd.server_port}/\ntrusted-host = {address}\n"
-        )
-        yield
-        httpd.shutdown()
+    return wheels("certbot>=5.4")
 
 
 @pytest.mark.slow
 def test_a_certificate_for_an_address(
-    lab: Lab, wheels: Path, workdir: Path, tmp_path: Path
+    lab: Lab, newer_certbot: Path, workdir: Path, tmp_path: Path
 ) -> None:
     (host,) = lab.hosts
     start_services(host)
-    with index(lab, wheels), authority(lab, tmp_path / "ca") as ca:
+    with index(lab, newer_certbot), authority(lab, tmp_path / "ca") as ca:
         tls = {"issuer": {"directory": ca.directory, "ca_bundle": str(ca.bundle)}}
         site = {
             "domain": host.address,
@@ -165,12 +131,12 @@ def renew_by_the_timer(host: LabHost) -> str:
 
 
 def test_a_profile_and_the_wish_of_the_ca(
-    lab: Lab, wheels: Path, workdir: Path, tmp_path: Path
+    lab: Lab, newer_certbot: Path, workdir: Path, tmp_path: Path
 ) -> None:
     (host,) = lab.hosts
     start_services(host)
     with (
-        index(lab, wheels),
+        index(lab, newer_certbot),
         authority(lab, tmp_path / "ca", validity_s=6 * 86400) as ca,
         Modern(ca, 14443) as front,
     ):

@@ -10,6 +10,7 @@ import pytest
 
 from deployer.cli import init, main
 from deployer.playbook import builtin
+from tests.support.paths import ROOT
 
 
 def test_init_writes_two_files_and_overwrites_none(
@@ -43,13 +44,31 @@ def test_init_suggests_the_nearest_template(capsys: pytest.CaptureFixture[str]) 
 def test_every_ready_playbook_passes_the_check_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = [name for name, _ in init.templates()]
+    names = [ready.name for ready in init.templates()]
     assert "websocket-app" in names
     for name in names:
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
         assert main.run(["init", name]) == 0
         assert main.run(["check", "site.yml"]) == 0, capsys.readouterr()
+
+
+def test_the_list_has_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["init", "--list"]) == 0
+    groups = [block.splitlines() for block in capsys.readouterr().out.split("\n\n")]
+    assert [group for group, *_ in groups] == [
+        group for group in init.GROUPS if any(ready.group == group for ready in init.templates())
+    ]
+    (chat,) = [lines for group, *lines in groups if group == "Chat and collaboration"]
+    assert "  chatwoot          Chatwoot behind HAProxy: its pages, its API" in "\n".join(chat)
+    assert sum(len(lines) for _, *lines in groups) == len(init.templates())
+
+
+def test_every_ready_playbook_of_a_service_has_its_page() -> None:
+    pages = {path.stem for path in (ROOT / "docs/how-to/services").glob("*.md")}
+    names = {ready.name for ready in init.templates()}
+    assert names - pages == {"websocket-app"}  # the role's reference is its page
+    assert pages - names == {"README"}
 
 
 @pytest.fixture

@@ -138,3 +138,9 @@ def test_labs_are_listed_and_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     result = CliRunner().invoke(lab_command, ["ssh", "--name", "nothing", "web1"])
     assert isinstance(result.exception, LabError)
     assert "Unknown lab: 'nothing'" in str(result.exception)
+
+
+def test_the_name_of_a_package_is_no_code(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DEPLOYER_CACHE", str(tmp_path))
+    with pytest.raises(LabError, match="Invalid name of a package: 'a;b'"):
+        image("debian-12", packages=["a;b"], progress=print)

@@ -77,7 +77,7 @@ def test_each_code_has_a_section_and_a_case() -> None:
 
 
 @pytest.mark.parametrize("proxy", PROXIES)
-@pytest.mark.parametrize("name", [name for name, _ in init.templates()])
+@pytest.mark.parametrize("name", [ready.name for ready in init.templates()])
 def test_ready_playbooks_have_no_notes(
     name: str, proxy: str, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
