@@ -54,13 +54,13 @@ def test_the_code_refers_to_pages_that_exist() -> None:
 
 
 def test_every_page_is_reachable_from_the_navigation() -> None:
-    """Findings and decisions are reached from their indexes."""
+    """Findings, decisions and services are reached from their indexes."""
     navigation = (ROOT / "mkdocs.yml").read_text()
     docs = ROOT / "docs"
     for page in docs.rglob("*.md"):
         name = str(page.relative_to(docs))
         folder = page.parent.name
-        if folder in ("findings", "decisions") and page.name != "README.md":
+        if folder in ("findings", "decisions", "services") and page.name != "README.md":
             assert f"({page.name})" in (page.parent / "README.md").read_text(), name
         else:
             assert name in navigation, name
