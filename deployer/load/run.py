@@ -19,6 +19,7 @@ from deployer.model import CheckResult
 from deployer.proxies.inspect import ProxyState, Served, served
 from deployer.proxies.limits import limits
 from deployer.sites.model import Route, Site
+from deployer.sites.paths import example_of
 from deployer.verify.discovery.find import find_websockets
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
@@ -258,6 +259,6 @@ def served_route(state: ProxyState, site: Site, route: Route) -> Served | None:
         state,
         name=concrete(site.domain),
         port=443 if site.has_tls else 80,
-        path=route.path,
+        path=example_of(route.path),
         tls=site.has_tls,
     )

@@ -15,6 +15,7 @@ from deployer.model import Document, Handler, Observation, Resource
 from deployer.plan.projects import ProjectId, project_words
 from deployer.plan.prune import Prune
 from deployer.proxies import BY_UNIT
+from deployer.sites.paths import example_of
 from deployer.sites.values import CERTIFICATES_FOLDER
 
 if TYPE_CHECKING:
@@ -322,7 +323,7 @@ def _reached(site: Site) -> ReachedSite:
         "names": list(site.names),
         "proxy": site.proxy,
         "tls": site.has_tls,
-        "paths": [route.path for route in site.routes if route.websocket],
+        "paths": [example_of(route.path) for route in site.routes if route.websocket],
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deployer.sites.model import Site
+from deployer.sites.paths import has_placeholders
 
 
 def next_steps(sites: Sequence[Site], *, root_file: Path | None, verify: str) -> Iterator[str]:
@@ -32,8 +33,9 @@ def url_of(site: Site) -> str:
     name = next((name for name in site.names if not name.startswith("*")), "")
     if not name:
         return ""
-    paths = [route.path for route in site.routes]
-    pages = [route.path for route in site.routes if not route.websocket]
+    routes = [route for route in site.routes if not has_placeholders(route.path)]
+    paths = [route.path for route in routes]
+    pages = [route.path for route in routes if not route.websocket]
     path = "/" if "/" in paths else next(iter(pages or paths), "/")
     host = f"[{name}]" if ":" in name else name
     return f"{'https' if site.has_tls else 'http'}://{host}{path}"

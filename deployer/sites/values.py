@@ -16,12 +16,13 @@ from deployer.model import SourceRef
 from deployer.sites.acme import CHALLENGE_PORT
 from deployer.sites.certificate_files import is_acme
 from deployer.sites.model import Route, Site
+from deployer.sites.paths import escaped, path_of
 
 View = dict[str, object]
 
 CERTIFICATES_FOLDER = "/etc/ssl/deployer"
 
-PLAIN_PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/-]*")
+PLAIN_PATH = re.compile(r"/(\{\w+\}(?=/|$)|[A-Za-z0-9._~!&()*+,=:@/-])*", re.ASCII)
 PLAIN_FILE = re.compile(r"/[\w.~!+,=@/-]*")
 PLAIN_TARGET = re.compile(r"[A-Za-z0-9._~:/?@!&()*+,=%\[\]-]+")
 PLAIN_HASH = re.compile(r"\$[A-Za-z0-9./$=,]+")
@@ -158,16 +159,6 @@ def redirect_view(site: Site, route: Route) -> View | None:
     }
 
 
-def path_of(route: Route) -> str:
-    """The path of `route`; that of a prefix without its trailing slash."""
-    return route.path if route.match == "exact" else route.path.rstrip("/") or "/"
-
-
-def ordered(routes: Iterable[Route]) -> list[Route]:
-    """The longest path first, and an exact one before a prefix of the same length."""
-    return sorted(routes, key=lambda route: (-len(path_of(route)), route.match != "exact"))
-
-
 def has_root_route(site: Site) -> bool:
     """Whether every path of the site belongs to a route."""
     return any(path_of(route) == "/" and route.match == "prefix" for route in site.routes)
@@ -261,11 +252,6 @@ def _origin_pattern(origin: str) -> str:
     # In the origins of a wildcard site, the star matches one label (RFC 9525, section 6.3).
     pattern = escaped(bare).replace(r"://\*\.", r"://[a-z0-9-]+\.", 1)
     return pattern if has_other_port else f"{pattern}(:{port})?"
-
-
-def escaped(text: str) -> str:
-    """`text` escaped for regular expressions; `-` and `/` are left readable."""
-    return re.sub(r"([.^$*+?()\[\]{}|\\])", r"\\\1", text)
 
 
 def refuse_unless(

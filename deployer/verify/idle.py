@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from deployer.model import Hop, Proxy
 from deployer.sites.model import Check, Route, Site
+from deployer.sites.paths import example_of
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
@@ -220,7 +221,8 @@ def _representatives(
         entries = [check for check in own if check.kind == "entry"]
         mains = [check for check in own if check.represents_route]
         if route.websocket and (entries or mains):
-            is_configured = route.path in found or probe_of(site, route) != Check(path=route.path)
+            usual = Check(path=example_of(route.path))
+            is_configured = route.path in found or probe_of(site, route) != usual
             yield route, (mains if is_configured and mains else entries or mains)[0]
 
 

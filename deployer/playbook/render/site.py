@@ -17,6 +17,7 @@ from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
 from deployer.sites.model import Check, Dns, Eab, Headers, Rate, Redirect, Route, Site, Tls
+from deployer.sites.paths import nameless, serving
 
 
 class _Access(TypedDict, total=False):
@@ -173,17 +174,19 @@ def _places(node: Value) -> dict[str, SourceRef]:
 def _check_routes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
     seen: dict[tuple[str, str], int] = {}
     for number, route in enumerate(routes):
-        key = (route.path, route.match)
+        key = (nameless(route.path), route.match)
         if key in seen:
             problems.add(
                 spot_of(node, "routes", number, "path").error(
                     f"two routes of '{node['domain']}' have the path '{route.path}'",
-                    hint="the longest path wins, so all paths must be different",
+                    hint="the longest path wins, so all paths must be different"
+                    if nameless(route.path) == route.path
+                    else "the names of placeholders make no difference",
                 )
             )
         seen.setdefault(key, number)
         target = route.redirect.to.partition("?")[0] if route.redirect else ""
-        if target.startswith("/") and _serving(routes, target) is route:
+        if target.startswith("/") and serving(routes, target) is route:
             problems.add(
                 spot_of(node, "routes", number, "redirect").error(
                     f"'{route.path}' redirects to itself: its own route serves '{target}'",
@@ -198,7 +201,7 @@ def _check_probes(routes: tuple[Route, ...], node: YamlMap, problems: Problems) 
         path = route.probe.path.partition("?")[0] if route.probe else ""
         if not path:
             continue
-        best = _serving(routes, path)
+        best = serving(routes, path)
         if best is not None and best is not route:
             problems.add(
                 spot_of(node, "routes", number, "probe", "path").error(
@@ -267,25 +270,13 @@ def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:
             problems.add(spot.error(f"'{target}' is no name that this site serves", hint=hint))
 
 
-def serves(route: Route, path: str) -> bool:
-    """Whether a request for `path` matches a route; the longest match then wins."""
-    if route.match == "exact" or path == route.path or route.path == "/":
-        return path == route.path or (route.match == "prefix" and route.path == "/")
-    return path.startswith(route.path + "/")
-
-
-def _serving(routes: tuple[Route, ...], path: str) -> Route | None:
-    found = [route for route in routes if serves(route, path)]
-    return max(found, key=lambda route: (len(route.path), route.match == "exact"), default=None)
-
-
 def _check_echo(
     model: SiteModel, routes: tuple[Route, ...], node: YamlMap, problems: Problems
 ) -> None:
     if model.echo is None:
         return
     path = model.echo.partition("?")[0]
-    best = _serving(routes, path)
+    best = serving(routes, path)
     if best is None or not best.upstreams:
         known = [route.path for route in routes if route.upstreams]
         problems.add(
@@ -300,7 +291,7 @@ def _check(
     model: CheckModel, node: YamlMap, number: int, routes: tuple[Route, ...], problems: Problems
 ) -> Check:
     path = model.path.partition("?")[0]
-    best = _serving(routes, path)
+    best = serving(routes, path)
     if best is None or not best.websocket:
         known = [route.path for route in routes if route.websocket]
         hint = nearest(path, known) or f"websocket routes: {', '.join(known) or 'none'}"

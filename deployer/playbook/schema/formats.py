@@ -355,9 +355,9 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "rank": _rank,
     OWN: _own,
     "route condition": _matching(
-        "a condition", r" \{ var\(txn\.path\) -m (str|reg) [A-Za-z0-9._~!&()*+,=:@/\\^$|-]+ \}"
+        "a condition", r" \{ var\(txn\.path\) -m (str|reg) [A-Za-z0-9._~!&()*+,=:@/\\^$|\[\]-]+ \}"
     ),
-    "route path": _matching("a path", r"/[A-Za-z0-9._~!&()*+,=:@/-]*"),
+    "route path": _matching("a path", r"/(\{[A-Za-z0-9_]+\}(?=/|$)|[A-Za-z0-9._~!&()*+,=:@/-])*"),
     "server": _matching("a server", rf"[^{_NO_SIGNS}\\]+"),
     "word": _WORD,
 }

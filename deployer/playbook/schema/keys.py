@@ -6,6 +6,7 @@ template rendered for a host, when each value must be valid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -107,7 +108,8 @@ class RouteModel(Strict):
     """One path of a site, with exactly one of `websocket`, `upstream`, `root` and `redirect`."""
 
     path: UrlPath = field(
-        description="A prefix of whole segments: /ws matches /ws and /ws/x, not /wsx."
+        description="A prefix of whole segments: /ws matches /ws and /ws/x, not /wsx; {NAME} "
+        "matches one segment."
     )
     match: Literal["prefix", "exact"] = field(
         "prefix", description="exact matches only the path itself."
@@ -188,6 +190,9 @@ class RouteModel(Strict):
             yield Misplaced(None, _ONE_OF_KINDS)
         if len(kinds) == 1:
             yield from _keys_of_other_kinds(kinds[0], node)
+        path = node.get("path")
+        if "root" in node and isinstance(path, str) and re.search(r"(?<!\{)\{(?!\{)", path):
+            yield Misplaced("path", "the path of a 'root' has no placeholders")
         probe = node.get("probe")
         if isinstance(probe, str) and "{{" not in probe:
             hint = f"write probe: {{path: {probe}}}" if probe.startswith("/") else ""

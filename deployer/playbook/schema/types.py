@@ -254,11 +254,11 @@ Domain = Annotated[
 UrlPath = Annotated[
     str,
     Check(
-        values.url_path,
+        values.route_path,
         type="string",
-        description="A URL path, decoded.",
+        description="A URL path, decoded; {NAME} matches one segment.",
         pattern="^(/|.*[{]{2})",
-        examples=["/ws"],
+        examples=["/ws", "/rooms/{room}/ws"],
     ),
 ]
 RequestPath = Annotated[

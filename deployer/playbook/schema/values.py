@@ -144,6 +144,21 @@ def url_path(value: object) -> str:
     return text
 
 
+def route_path(value: object) -> str:
+    """The path of a route, whose segments may be placeholders: ``/rooms/{room}/ws``."""
+    text = _text(value, "a URL path")
+    parts = text.split("/")
+    names = [each[1:-1] for each in parts if re.fullmatch(r"\{[A-Za-z_]\w{0,49}\}", each, re.ASCII)]
+    bare = "/".join("x" if each[1:-1] in names else each for each in parts)
+    if "{" in bare or "}" in bare:
+        why = "a placeholder is a whole segment, with a name in braces: /rooms/{room}/ws"
+        raise InvalidValue(value, "a URL path", why)
+    if len(set(names)) < len(names):
+        raise InvalidValue(value, "a URL path", "it has two placeholders with the same name")
+    url_path(bare)
+    return text
+
+
 def absolute_path(value: object) -> str:
     """A path on the host that can be written into a proxy's config unquoted."""
     what = "a path for a config"

@@ -129,10 +129,15 @@ def rewritten(
 ) -> Rewritten | None:
     """The result of the first rule that decides; `None` if none changes the request."""
     path, certain, found = variables["REQUEST_URI"], True, None
-    for rule in rules_of(directives):
+    rules = tuple(rules_of(directives))
+    set_by_rules = {name: "" for rule in rules for name, _ in environment_of(rule)}
+    variables = {**variables, **set_by_rules}
+    for rule in rules:
         outcome, groups = matches(rule, {**variables, "REQUEST_URI": path})
         if outcome is False:
             continue
+        if outcome:
+            variables = {**variables, **dict(environment_of(rule))}
         certain = certain and outcome is True
         target = _filled(rule.target, groups, {**variables, "REQUEST_URI": path})
         made = Rewritten(rule=rule.directive, target=target, flags=rule.flags, is_certain=certain)
@@ -144,6 +149,14 @@ def rewritten(
         if made.is_proxied or made.redirect or rule.flags & {"l", "end", "last"}:
             return found
     return found
+
+
+def environment_of(rule: Rule) -> Iterator[tuple[str, str]]:
+    """The variables that a rule sets, by the names under which conditions know them."""
+    for flag in rule.flags:
+        if flag.startswith(("e=", "env=")):
+            name, _, value = flag.partition("=")[2].partition(":")
+            yield f"ENV:{name.upper()}", value
 
 
 def matches(rule: Rule, variables: Mapping[str, str]) -> tuple[bool | None, dict[str, str]]:

@@ -8,19 +8,34 @@ seconds, patterns.
 from __future__ import annotations
 
 import itertools
-import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from deployer.errors import SourceError
+from deployer.proxies.apache.named_routes import Named, pattern
+from deployer.proxies.apache.services import (
+    DIGITS,
+    is_spread,
+    need_a_pool,
+    pause_s,
+    pools,
+    service,
+    share_views,
+    target,
+)
 from deployer.proxies.shared import ALONE, Others
-from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.model import Route, Site, Tls
+from deployer.sites.paths import (
+    before_placeholders,
+    escaped,
+    has_placeholders,
+    ordered,
+    pattern_of,
+)
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HASH,
-    PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
     SET_HEADERS,
@@ -29,19 +44,15 @@ from deployer.sites.values import (
     challenge_of,
     check_names,
     covers,
-    escaped,
     has_root_route,
     host_patterns,
     is_address,
     is_private,
     max_body_of,
-    ordered,
     origin_patterns,
-    path_of,
     redirect_view,
     refuse_buffering,
     refuse_unless,
-    scheme_of,
     slugs_of,
     underscored,
 )
@@ -66,31 +77,6 @@ _FOR_POOLS = (
 _TIMEOUT_S = 60
 #: A limit for requests that is none.
 _UNLIMITED = 2**63 - 1
-#: The possible first characters of a client's digest.
-_DIGITS = "0123456789abcdef"
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A route and its slug."""
-
-    route: Route
-    slug: str
-
-    @property
-    def path(self) -> str:
-        return path_of(self.route)
-
-    @property
-    def is_granted(self) -> bool:
-        """Whether its location admits everyone, and so do the locations within it."""
-        return self.path == "/" and bool(self.route.upstreams)
-
-    def covers(self, other: _Named) -> bool:
-        """Whether a location for this path also covers the path of the `other`."""
-        if self.route.match == "exact":
-            return False
-        return self.path == "/" or f"{other.path}/".startswith(f"{self.path}/")
 
 
 def bootstrap(site: Site) -> View:
@@ -118,8 +104,8 @@ def view(site: Site, *, challenge: bool = False) -> View:
     )
     longest_first = ordered(site.routes)
     slugs = slugs_of(longest_first)
-    routes = [_Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
-    alone = _need_a_pool(site)
+    routes = [Named(*pair) for pair in zip(longest_first, slugs, strict=True)][::-1]
+    alone = need_a_pool(site)
     proxied = [route for route in site.routes if route.upstreams]
     rules = _rules(site, routes)
     views = [
@@ -148,8 +134,8 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "websocket": any(route.websocket for route in proxied),
         "proxied": bool(proxied),
         "tls_upstreams": any(upstream.tls for route in proxied for upstream in route.upstreams),
-        "timeout_s": min([_TIMEOUT_S, *map(_pause_s, proxied)]),
-        "shares": _share_views(proxied),
+        "timeout_s": min([_TIMEOUT_S, *map(pause_s, proxied)]),
+        "shares": share_views(proxied),
         "rules": list({str(rule["variable"]): rule for rule in rules.values()}.values()),
         "routes": views,
         "folders": _outermost(str(one["folder"]) for one in views if one["folder"]),
@@ -172,12 +158,6 @@ def _settings(site: Site) -> View:
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
     }
-
-
-def _share_views(proxied: Sequence[Route]) -> list[View]:
-    """How clients are shared among each number of services that a route has."""
-    counts = {len(route.upstreams) for route in proxied if not _is_spread(route)} - {1}
-    return [{"of": count, "classes": _shares(count)} for count in sorted(counts)]
 
 
 def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
@@ -203,7 +183,7 @@ def _modules(sites: Sequence[Site]) -> Iterator[str]:
     yield from _ALWAYS
     for is_needed, modules in (
         (any(site.has_tls for site in sites), _FOR_TLS),
-        (any(_need_a_pool(site) for site in sites), _FOR_POOLS),
+        (any(need_a_pool(site) for site in sites), _FOR_POOLS),
         (any(route.balance == "least_conn" for route in routes), _FOR_LEAST_CONN),
         (any(route.users for route in routes), _FOR_USERS),
         (any(route.allow or route.deny for route in routes), _FOR_ADDRESSES),
@@ -238,13 +218,13 @@ def _needs_mark(route: Route) -> bool:
     return bool(changes or route.redirect or route.sticky)
 
 
-def _indexes(routes: Sequence[_Named]) -> list[View]:
+def _indexes(routes: Sequence[Named]) -> list[View]:
     """The file of a folder by path, the longest first; empty if all have the usual one."""
     if all(named.route.index == "index.html" for named in routes):
         return []
     return [
         {
-            "path_pattern": escaped(named.path),
+            "path_pattern": pattern(named.path),
             "exact": named.route.match == "exact",
             "file": named.route.index,
         }
@@ -253,14 +233,14 @@ def _indexes(routes: Sequence[_Named]) -> list[View]:
     ]
 
 
-def _limits(site: Site, routes: Sequence[_Named]) -> list[View]:
+def _limits(site: Site, routes: Sequence[Named]) -> list[View]:
     """The sizes of requests by path, the last match counts; empty if the site has one limit."""
     proxied = [named for named in routes if named.route.upstreams]
     if all(named.route.max_body_bytes is None for named in proxied):
         return []
     return [
         {
-            "path_pattern": escaped(named.path),
+            "path_pattern": pattern(named.path),
             "exact": named.route.match == "exact",
             "bytes": max_body_of(site, named.route) or _UNLIMITED,
         }
@@ -268,61 +248,19 @@ def _limits(site: Site, routes: Sequence[_Named]) -> list[View]:
     ]
 
 
-def _pause_s(route: Route) -> int:
-    """Apache counts whole seconds."""
-    return max(1, math.ceil(route.pause_s))
-
-
-def _options(route: Route) -> tuple[bool, int]:
-    """The options of its connections to the service."""
-    return route.websocket, _pause_s(route)
-
-
-def _need_a_pool(site: Site) -> list[Route]:
-    """The routes whose services are a separate `balancer://`.
-
-    Routes to several services, and of the routes to one service those with different options from
-    most: Apache finds a worker by the prefix of a URL, so one route's requests could get another's
-    options, including `upgrade`. A worker whose URL ends with ``$1`` is not found if that is empty,
-    and its options are lost (seen with 2.4.67 and 2.4.71).
-    """
-    found = [
-        route
-        for route in site.routes
-        if len(route.upstreams) > 1 or (route.upstreams and _is_cut_to_nothing(route))
-    ]
-    by_service: dict[Upstream, list[Route]] = defaultdict(list)
-    for route in site.routes:
-        # Workers for sockets differ by a made-up host, which is different for each route.
-        if len(route.upstreams) == 1 and not route.upstreams[0].socket:
-            by_service[route.upstreams[0]].append(route)
-    for routes in by_service.values():
-        options = Counter(map(_options, routes))
-        usual = max(options, key=lambda one: (options[one], one))
-        found += [route for route in routes if _options(route) != usual and route not in found]
-    return found
-
-
-def _is_cut_to_nothing(route: Route) -> bool:
-    return route.match == "exact" and route.strip_prefix and route.path != "/"
-
-
-def _shares(count: int) -> list[str]:
-    """The digits of a digest in `count` parts, which assign clients to services."""
-    ends = [round(number * len(_DIGITS) / count) for number in range(count + 1)]
-    return [_DIGITS[begin:end] for begin, end in itertools.pairwise(ends)]
-
-
 def _route_view(
-    site: Site, named: _Named, *, among: Sequence[_Named], rules: Mapping[str, View], pooled: bool
+    site: Site, named: Named, *, among: Sequence[Named], rules: Mapping[str, View], pooled: bool
 ) -> View:
     _check_route(named)
     route, path = named.route, named.path
-    services = [_service(named, upstream) for upstream in route.upstreams]
+    services = [service(named, upstream) for upstream in route.upstreams]
     around = [other for other in among if other != named and other.covers(named)]
     return {
         "path": path,
-        "path_pattern": escaped(path),
+        "path_pattern": pattern(path),
+        "raw_path_pattern": pattern_of(path, segment=r"[^/?\s]+"),
+        "fixed_path": before_placeholders(path),
+        "has_placeholders": has_placeholders(path),
         "exact": route.match == "exact",
         "websocket": route.websocket,
         "folder": _folder(route, path) if route.root else None,
@@ -340,14 +278,14 @@ def _route_view(
         "removed_headers": list(route.request_headers.remove),
         "response_headers": _pairs(route.response_headers.set),
         "hidden_headers": list(route.response_headers.remove),
-        "target": _target(named, services, pooled=pooled) if services else None,
-        "pools": _pools(named, services) if pooled else [],
+        "target": target(named, services, pooled=pooled) if services else None,
+        "pools": pools(named, services) if pooled else [],
         "chosen": len(services) > 1,
-        "spread": len(services) > 1 and _is_spread(route),
+        "spread": len(services) > 1 and is_spread(route),
         "method": "bybusyness" if route.balance == "least_conn" else "byrequests",
         "sticky": route.sticky,
         "stripped": route.strip_prefix and path != "/",
-        "timeout_s": _pause_s(route),
+        "timeout_s": pause_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,
         # Rules of enclosing locations and of the distribution's /server-status must not apply.
         "free": named.is_granted
@@ -357,7 +295,7 @@ def _route_view(
     }
 
 
-def _check_route(named: _Named) -> None:
+def _check_route(named: Named) -> None:
     """Raise `SourceError` for what Apache cannot do."""
     route, path = named.route, named.path
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
@@ -385,10 +323,10 @@ def _check_route(named: _Named) -> None:
                 source=route.at("websocket", "upstream"),
                 hint="nginx and HAProxy can, for example with `proxy: haproxy`.",
             )
-    if len(route.upstreams) > len(_DIGITS):
+    if len(route.upstreams) > len(DIGITS):
         raise SourceError(
             f"{route.path} has {len(route.upstreams)} upstreams, and Apache can choose from"
-            f" {len(_DIGITS)}",
+            f" {len(DIGITS)}",
             source=route.source,
             hint="nginx and HAProxy support more, for example with `proxy: haproxy`.",
         )
@@ -414,65 +352,7 @@ def _outermost(folders: Iterable[str]) -> list[str]:
     return found
 
 
-def _service(named: _Named, upstream: Upstream) -> str:
-    scheme, source = scheme_of(named.route), named.route.source
-    if upstream.socket:
-        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
-        return f"unix:{upstream.socket}|{scheme}://{named.slug}.localhost"
-    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    return f"{scheme}://{host}:{upstream.port}"
-
-
-def _target(named: _Named, services: Sequence[str], *, pooled: bool) -> str:
-    """The target of a ProxyPass, without the path."""
-    if not pooled:
-        return services[0]
-    if _is_spread(named.route):
-        return f"balancer://{named.slug}"
-    number = f"-${{DOLLAR}}{{service_of_{len(services)}}}" if len(services) > 1 else ""
-    return f"balancer://{named.slug}{number}"
-
-
-def _pools(named: _Named, services: Sequence[str]) -> list[View]:
-    """A pool for each service: that one first, and the others in turn if it does not answer.
-
-    The host of a socket's URL is not used, but must be different for two sockets in one pool.
-    """
-    if len(services) == 1:
-        return [{"name": named.slug, "services": list(services), "parameters": [""]}]
-    apart = [
-        service.replace("://", f"://{number}.") if service.startswith("unix:") else service
-        for number, service in enumerate(services, 1)
-    ]
-    if _is_spread(named.route):
-        parameters = [
-            _parameters(number, each) for number, each in enumerate(named.route.upstreams, 1)
-        ]
-        return [{"name": named.slug, "services": apart, "parameters": parameters}]
-    return [
-        {
-            "name": f"{named.slug}-{number + 1}",
-            "services": [*apart[number:], *apart[:number]],
-            "parameters": [f" lbset={place}" if place else "" for place in range(len(apart))],
-        }
-        for number in range(len(apart))
-    ]
-
-
-def _is_spread(route: Route) -> bool:
-    """Whether Apache's own methods choose the service, not the digits of a client's address."""
-    is_even = all(each.weight == 1 and not each.backup for each in route.upstreams)
-    return route.sticky or route.balance != "source" or not is_even
-
-
-def _parameters(number: int, upstream: Upstream) -> str:
-    words = [f" route={number}"]
-    words += [f" loadfactor={upstream.weight}"] if upstream.weight != 1 else []
-    return "".join([*words, *([" status=+H"] if upstream.backup else [])])
-
-
-def _rules(site: Site, routes: Sequence[_Named]) -> dict[str, View]:
+def _rules(site: Site, routes: Sequence[Named]) -> dict[str, View]:
     """The origin rule of each WebSocket route, by slug; routes with equal rules share one."""
     shared: dict[tuple[str, bool], View] = {}
     rules: dict[str, View] = {}

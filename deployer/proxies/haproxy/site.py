@@ -16,6 +16,7 @@ from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Rate, Route, Site, Tls, Upstream
+from deployer.sites.paths import has_placeholders, ordered, path_of, pattern_of
 from deployer.sites.served_file import text_of
 from deployer.sites.values import (
     GZIP_TYPES,
@@ -31,14 +32,11 @@ from deployer.sites.values import (
     check_names,
     covers,
     duration,
-    escaped,
     has_root_route,
     is_address,
     is_private,
     max_body_of,
-    ordered,
     origin_patterns,
-    path_of,
     redirect_view,
     refuse_buffering,
     refuse_unless,
@@ -170,7 +168,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         raise _too_long(key, route.pause_s, source=route.source)
     return {
         "path": path,
-        "path_pattern": escaped(path),
+        "path_pattern": pattern_of(path),
         "condition": _condition(route, path),
         "backend": backend,
         "exact": route.match == "exact",
@@ -240,8 +238,9 @@ def _too_long(key: str, seconds: float, *, source: SourceRef | None) -> SourceEr
 def _condition(route: Route, path: str) -> str:
     """The condition for the route's paths, which follows that for its site."""
     if route.match == "exact":
-        return f" {{ var(txn.path) -m str {path} }}"
-    return f" {{ var(txn.path) -m reg ^{escaped(path)}(/|$) }}" if path != "/" else ""
+        how, value = ("reg", f"^{pattern_of(path)}$") if has_placeholders(path) else ("str", path)
+        return f" {{ var(txn.path) -m {how} {value} }}"
+    return f" {{ var(txn.path) -m reg ^{pattern_of(path)}(/|$) }}" if path != "/" else ""
 
 
 def _server(upstream: Upstream, *, source: SourceRef | None) -> str:

@@ -16,6 +16,7 @@ from deployer.proxies import PROXIES
 from deployer.proxies.inspect.by_proxy import faults, served
 from deployer.proxies.inspect.model import Fault, Inspection, ProxyState, Served, fault
 from deployer.sites.model import Route, Site, Upstream
+from deployer.sites.paths import example_of, rest_of, serving
 
 _TLS_SCHEMES = ("https", "wss")
 _MOST_ALTERNATIVES = 4
@@ -109,7 +110,7 @@ def noticed(
         return ()
     found: dict[tuple[str, str], CheckResult] = {}
     for route in site.routes:
-        for each in _faults(state, _asked_of(site, route.path, port)):
+        for each in _faults(state, _asked_of(site, example_of(route.path), port)):
             if each.stands_alone and (each.code, each.cause) not in found:
                 found[each.code, each.cause] = CheckResult(
                     site=site.domain,
@@ -165,7 +166,7 @@ def _explained(
     handling = _served(state, request)
     if handling is None or finding.hop != "proxy" or finding.code not in _OF_CONFIGURATION:
         return finding
-    wrong = _wrong_address(finding, handling, _route_of(site, request.path))
+    wrong = _wrong_address(finding, handling, serving(site.routes, request.path))
     if wrong is not None:
         return _with(finding, wrong, ())
     if not handling.where:
@@ -178,11 +179,11 @@ def _explained(
 def _unintended_faults(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
     """The faults on the path of a request, except those that the site intends: ``strip_prefix``."""
     found = _faults(state, request)
-    route = _route_of(site, request.path)
+    route = serving(site.routes, request.path)
     if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):
         return found
     handling = _served(state, request)
-    stripped = request.path[len(route.path.rstrip("/")) :] or "/"
+    stripped = rest_of(route, request.path) or "/"
     if handling is None or handling.path_at_service != stripped:
         return found
     return tuple(fault for fault in found if not fault.is_of_path)
@@ -266,14 +267,3 @@ def _asked_of(site: Site, path: str, port: int | None) -> _Request:
     name = site.domain.replace("*.", "any.", 1)
     usual = 443 if site.has_tls else 80
     return _Request(name=name, port=port or usual, path=path.partition("?")[0], tls=site.has_tls)
-
-
-def _route_of(site: Site, path: str) -> Route | None:
-    """The route that serves a path: the longest that matches."""
-    fitting = [
-        route
-        for route in site.routes
-        if path == route.path
-        or (route.match == "prefix" and f"{path}/".startswith(f"{route.path.rstrip('/')}/"))
-    ]
-    return max(fitting, key=lambda route: len(route.path), default=None)

@@ -14,6 +14,14 @@ from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.paths import (
+    before_placeholders,
+    escaped,
+    has_placeholders,
+    ordered,
+    path_of,
+    pattern_of,
+)
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
@@ -27,16 +35,13 @@ from deployer.sites.values import (
     challenge_of,
     check_names,
     duration,
-    escaped,
     has_root_route,
     host_patterns,
     is_address,
     is_private,
     max_body_of,
     name_prefix,
-    ordered,
     origin_patterns,
-    path_of,
     redirect_view,
     refuse_unless,
     scheme_of,
@@ -152,7 +157,10 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
     return {
         "path": path,
-        "path_pattern": escaped(path),
+        "path_pattern": pattern_of(path),
+        "raw_path_pattern": pattern_of(path, segment="[^/?]+"),
+        "fixed_path": before_placeholders(path),
+        "has_placeholders": has_placeholders(path),
         "exact": route.match == "exact",
         "websocket": route.websocket,
         "root": route.root,

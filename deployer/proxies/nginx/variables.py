@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deployer.proxies.nginx.config import Directive
 
@@ -59,32 +59,36 @@ class Values:
         source = self.of(block.words[0], depth=depth)
         if source is None:
             return None
-        value = _entry(block, source)
-        return "" if value is None else self.of(value, depth=depth)
+        value, groups = _entry(block, source)
+        if value is None:
+            return ""
+        inside = replace(self, given={**self.given, **groups}) if groups else self
+        return inside.of(value, depth=depth)
 
 
-def _entry(block: Directive, source: str) -> str | None:
-    """Exact words first, then patterns in their order, then the default."""
+def _entry(block: Directive, source: str) -> tuple[str | None, dict[str, str]]:
+    """Exact words first, then patterns in their order, then the default; and what ``$1`` is."""
     words = {each.name: each.words[0] for each in block.block or () if each.words}
     for word, value in words.items():
         bare = word.removeprefix("\\")
         if bare.lower() == source.lower() and word not in _PARAMETERS:
-            return value
+            return value, {}
     for word, value in words.items():
-        if word.startswith("~") and _matches(word, source):
-            return value
-    return words.get("default")
+        found = _match(word, source) if word.startswith("~") else None
+        if found is not None:
+            return value, {str(n): each or "" for n, each in enumerate(found.groups(), 1)}
+    return words.get("default"), {}
 
 
 _PARAMETERS = frozenset({"default", "hostnames", "include", "volatile"})
 
 
-def _matches(word: str, source: str) -> bool:
+def _match(word: str, source: str) -> re.Match[str] | None:
     flags = re.IGNORECASE if word.startswith("~*") else 0
     try:
-        return re.search(word.lstrip("~").removeprefix("*"), source, flags) is not None
+        return re.search(word.lstrip("~").removeprefix("*"), source, flags)
     except re.error:
-        return False
+        return None
 
 
 def seconds_of(text: str) -> float | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from deployer.sites.lint.note import Note, warning
 from deployer.sites.lint.timing import words
 from deployer.sites.model import Check, Route, Site
-from deployer.sites.values import origin_patterns, path_of
+from deployer.sites.paths import example_of, has_placeholders, rest_of, serving
+from deployer.sites.values import origin_patterns
 
 
 def checks(site: Site) -> Iterator[Note]:
@@ -29,9 +30,27 @@ def checks(site: Site) -> Iterator[Note]:
                 "handshake that it expects in `probe` instead.",
                 route.at("probe"),
             )
+        if _is_made_up(site, route):
+            yield warning(
+                "made-up-path",
+                f"{route.path}: the handshake is made on {example_of(route.path)}",
+                "If the service refuses that, nothing proves that its WebSockets work: set "
+                "`probe: {path: …}` to a path that it accepts.",
+                route.at("path"),
+            )
         if route.probe is not None:
             yield from _origin(site, route, route.probe)
             yield from _headers(site, route.probe)
+
+
+def _is_made_up(site: Site, route: Route) -> bool:
+    """Whether checks make up the segment of a placeholder in the route's path."""
+    is_checked = route.websocket and route.is_probed and route.probe is None
+    return (
+        is_checked
+        and has_placeholders(route.path)
+        and not any(rest_of(route, each.path.partition("?")[0]) == "" for each in site.verify)
+    )
 
 
 def _headers(site: Site, check: Check) -> Iterator[Note]:
@@ -77,16 +96,5 @@ def _hold(route: Route, check: Check) -> Iterator[Note]:
 
 
 def route_of(site: Site, path: str) -> Route | None:
-    """The route that serves `path`: the longest match wins, exact before prefix."""
-    bare = path.partition("?")[0]
-    found: Route | None = None
-    for route in site.routes:
-        own = path_of(route)
-        inside = route.match == "prefix" and bare.startswith(f"{own.rstrip('/')}/")
-        if (bare == own or inside) and (found is None or _rank(route) > _rank(found)):
-            found = route
-    return found
-
-
-def _rank(route: Route) -> tuple[int, bool]:
-    return len(path_of(route)), route.match == "exact"
+    """The route that serves `path`, which may have a query."""
+    return serving(site.routes, path.partition("?")[0])

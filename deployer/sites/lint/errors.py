@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from deployer.sites.lint.note import Note, error
 from deployer.sites.model import Site, Upstream
+from deployer.sites.paths import nameless, path_of
 
 _HTTP_PORT, _HTTPS_PORT = 80, 443
 
@@ -45,7 +46,7 @@ def _names_twice(sites: Sequence[Site]) -> Iterator[Note]:
 def _paths_twice(site: Site) -> Iterator[Note]:
     seen: set[tuple[str, str]] = set()
     for route in site.routes:
-        path = route.path if route.match == "exact" else route.path.rstrip("/") or "/"
+        path = nameless(path_of(route))
         if (path, route.match) in seen:
             yield error(
                 "duplicate-path",

@@ -1,8 +1,9 @@
-"""Describe the WebSocket of a whole site: the one that was found, or where to look for it. Pure."""
+"""Describe a WebSocket that had to be guessed: of a whole site, or behind a placeholder. Pure."""
 
 from __future__ import annotations
 
 from deployer.model import Finding
+from deployer.sites.paths import MADE_UP, has_placeholders
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.refusals import is_same_refusal
 from deployer.verify.judge.responsible_hop import build_finding
@@ -43,6 +44,13 @@ def _cause(case: Case, found: Found) -> str:
     if found.service:
         needs = f" It needs {found.needs}." if found.needs else ""
         return f"This is the WebSocket of {found.service}.{needs} {verified}"
+    route = case.check.route
+    if route is not None and has_placeholders(route.path):
+        return (
+            f"The check sends {MADE_UP} for a placeholder in {route.path}, and the service refuses"
+            " that."
+            f" {verified}"
+        )
     return (
         "The service has no WebSocket on this path, and its page names none that opens without"
         f" more. {verified}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from deployer.proxies import PROXIES
 from deployer.sites.model import Check, Route, Site, Upstream
+from deployer.sites.paths import example_of
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.options import LISTEN_S, ProxyAddress
 from deployer.verify.planned import security
@@ -21,6 +22,7 @@ from deployer.verify.planned.routing import (
     concrete,
     entry_of,
     is_open,
+    made_up,
     probe_of,
     serving_route,
 )
@@ -67,7 +69,10 @@ class _Planner:
         self, site: Site, proxy: ProxyAddress, listen_s: float, found: Mapping[str, Found]
     ) -> None:
         self._site = site
-        self._found = found
+        self._found = {
+            **{each.path: Found(check=probe_of(site, each), opens=False) for each in made_up(site)},
+            **found,
+        }
         self._listen_s = listen_s
         self._probes = SiteProbes(site, proxy)
         self._prerequisites: dict[str, int] = {}
@@ -206,7 +211,7 @@ class _Planner:
             target=route.path,
             hop="proxy",
             probe=NoProbe(
-                uri=f"{'wss' if self._probes.https else 'ws'}://{self._probes.domain}{route.path}",
+                uri=self._probes.upgrade(route.path, name=self._probes.domain, origin=None).uri,
                 hop="proxy",
                 endpoint=self._probes.serving,
                 why="probe: false",
@@ -214,7 +219,7 @@ class _Planner:
             route=route,
         )
         if not is_open(route):
-            yield self._foreign_origin(route, Check(path=route.path))
+            yield self._foreign_origin(route, Check(path=example_of(route.path)))
 
     def _protocol_checks(self, route: Route, main: UpgradeProbe) -> Iterator[PlannedCheck]:
         """Check a request without an upgrade, and a WebSocket over HTTP/2."""
@@ -280,7 +285,7 @@ class _Planner:
 
     def _h2c(self, route: Route) -> PlannedCheck:
         """Check that h2c is refused: it opens a tunnel that bypasses every rule of the proxy."""
-        get = self._probes.get(route.path, headers=self._probes.common_headers())
+        get = self._probes.get(example_of(route.path), headers=self._probes.common_headers())
         return PlannedCheck(
             kind="h2c",
             name="h2c refused",
@@ -322,7 +327,7 @@ class _Planner:
 
     def _page(self, route: Route) -> PlannedCheck:
         headers = (*self._probes.common_headers(), ("Connection", "close"))
-        probe = self._probes.get(route.path, headers=headers)
+        probe = self._probes.get(example_of(route.path), headers=headers)
         return PlannedCheck(
             kind="page",
             name="page",

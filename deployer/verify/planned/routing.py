@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deployer.sites.model import Check, Route, Site
+from deployer.sites.paths import example_of, has_placeholders, rest_of, serving
 
 
 def concrete(name: str) -> str:
@@ -13,22 +14,13 @@ def concrete(name: str) -> str:
 
 
 def serving_route(site: Site, path: str) -> Route | None:
-    """Return the route that serves `path` without its query: the longest, exact before prefix."""
-    bare = path.partition("?")[0]
-
-    def serves(route: Route) -> bool:
-        prefix = route.path.rstrip("/")
-        inside = route.match == "prefix" and bare.startswith(f"{prefix}/")
-        return bare == route.path or inside
-
-    candidates = [route for route in site.routes if serves(route)]
-    ranked = sorted(candidates, key=lambda route: (len(route.path), route.match == "exact"))
-    return ranked[-1] if ranked else None
+    """Return the route that serves `path`, which may have a query."""
+    return serving(site.routes, path.partition("?")[0])
 
 
 def probe_of(site: Site, route: Route) -> Check:
     """Return how `route` is checked: its `probe`, a `verify:` entry on its path, or by default."""
-    return route.probe or entry_of(site, route) or Check(path=route.path)
+    return route.probe or entry_of(site, route) or Check(path=example_of(route.path))
 
 
 def entry_of(site: Site, route: Route) -> Check | None:
@@ -38,10 +30,9 @@ def entry_of(site: Site, route: Route) -> Check | None:
     """
     if route.probe is not None or not route.is_probed:
         return None
-    own = route.path.rstrip("/")
     served = [each for each in site.verify if serving_route(site, each.path) == route]
-    on_path = (each for each in served if each.path.partition("?")[0].rstrip("/") == own)
-    return next(on_path, served[0] if served and not own else None)
+    on_path = (each for each in served if rest_of(route, each.path.partition("?")[0]) in ("", "/"))
+    return next(on_path, served[0] if served and route.path == "/" else None)
 
 
 def whole_sites(site: Site) -> Iterator[Route]:
@@ -53,11 +44,20 @@ def whole_sites(site: Site) -> Iterator[Route]:
             yield route
 
 
+def made_up(site: Site) -> Iterator[Route]:
+    """The routes of `site` whose checks have to make up the segment of a placeholder."""
+    for route in site.routes:
+        is_described = route.probe is not None or entry_of(site, route) is not None
+        if has_placeholders(route.path) and route.is_probed and not is_described:
+            yield route
+
+
 def path_at_service(route: Route, target: str) -> str:
     """Return the request target as the service sees it: ``/ws`` is ``/`` if it is stripped."""
     if not route.strip_prefix:
         return target
-    rest = target[len(route.path.rstrip("/")) :]
+    path, mark, query = target.partition("?")
+    rest = (rest_of(route, path) or "") + mark + query
     return rest if rest.startswith("/") else f"/{rest}"
 
 

@@ -41,6 +41,21 @@ def test_each_of_several_services_gets_the_page() -> None:
     ]
 
 
+def test_a_placeholder_is_filled_in_unless_a_check_says_how() -> None:
+    described = Check(path="/b/main/ws?x=1")
+    checks = planned(websocket("/a/{x}"), websocket("/b/{y}/ws"), verify=(described,))
+    mains = [check for check in checks if check.represents_route]
+    assert [check.target for check in mains] == ["/a/deployer-check", described.path]
+    guessed, known = (check.found for check in mains)
+    assert guessed is not None
+    assert not guessed.opens
+    assert known is None
+    sent = [check.probe.target for check in checks if isinstance(check.probe, HttpProbe)]
+    assert not [target for target in sent if "{" in target]
+    stripped = websocket("/c/{z}", strip_prefix=True)
+    assert path_at_service(stripped, "/c/1/x?y=/c/2") == "/x?y=/c/2"
+
+
 def test_order_and_kinds() -> None:
     checks = planned(
         websocket("/ws"),

