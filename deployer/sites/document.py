@@ -9,6 +9,12 @@ from typing import Any
 from deployer.model import Document
 from deployer.sites.model import Check, Dns, Redirect, Route, Site, Tls, Upstream
 
+#: What only the proxy needs of a route; some of it is secret.
+_OF_PROXY = (
+    *("request_headers", "response_headers", "users", "request_rate", "handshake_rate"),
+    *("snippet", "cors"),
+)
+
 
 def sites_to_json(sites: Iterable[Site]) -> list[dict[str, object]]:
     """The sites as JSON, without their positions in the playbook and without secrets."""
@@ -27,10 +33,8 @@ def _without_sources(document: dict[str, Any]) -> dict[str, object]:
         del part["source"], part["places"]
     del document["snippets"]
     for route in document["routes"]:
-        # Nothing that only the proxy needs, and no secrets.
-        for key in ("request_headers", "response_headers", "users", "request_rate", "snippet"):
+        for key in _OF_PROXY:
             del route[key]
-        del route["handshake_rate"]
     return document
 
 

@@ -130,6 +130,21 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cors:
+    """Which pages of other origins may read a route's answers, and how they may ask.
+
+    `origins` is ``("any",)`` for every page.
+    """
+
+    origins: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age_s: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path of a site. Exactly one of `upstreams`, `root` and `redirect` is set.
 
@@ -161,6 +176,7 @@ class Route:
     snippet: str = field(default="", repr=False)
     request_rate: Rate | None = None
     handshake_rate: Rate | None = None
+    cors: Cors | None = None
     balance: Literal["source", "round_robin", "least_conn"] = "source"
     sticky: bool = False
     strip_prefix: bool = False

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from deployer.errors import UsageError
 from deployer.model import Proxy
-from deployer.sites.model import Headers, Rate, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import Cors, Headers, Rate, Redirect, Route, Site, Tls, Upstream
 
 _NOTE = "deployer wrote this file: change the playbook instead"
 
@@ -46,6 +46,11 @@ def _has(value: Any, known: Mapping[str, _Check]) -> bool:
 
 _NONE = type(None)
 _RATE: Mapping[str, _Check] = {"count": _is(int), "seconds": _is(int)}
+_CORS: Mapping[str, _Check] = {
+    **dict.fromkeys(("origins", "methods", "headers", "expose"), _texts),
+    "credentials": _is(bool),
+    "max_age_s": _is(int),
+}
 _HEADERS: Mapping[str, _Check] = {"set": _pairs, "remove": _texts}
 _UPSTREAM: Mapping[str, _Check] = {
     "host": _is(str),
@@ -71,6 +76,7 @@ _ROUTE: Mapping[str, _Check] = {
     "users": _pairs,
     "request_rate": lambda value: _has(value, _RATE),
     "handshake_rate": lambda value: _has(value, _RATE),
+    "cors": lambda value: _has(value, _CORS),
     "spa": _is(bool),
     "redirect": lambda value: _has(value, {"to": _is(str), "code": _is(int)}),
     "request_headers": lambda value: _has(value, _HEADERS),
@@ -189,6 +195,7 @@ def _route(document: object) -> Route:
             "handshake_rate": Rate(**route["handshake_rate"])
             if "handshake_rate" in route
             else None,
+            "cors": Cors(**_tuples(route["cors"])) if "cors" in route else None,
             "redirect": Redirect(**route["redirect"]) if "redirect" in route else None,
             "request_headers": _headers(route.get("request_headers", {})),
             "response_headers": _headers(route.get("response_headers", {})),
@@ -200,6 +207,12 @@ def _headers(document: Mapping[str, Any]) -> Headers:
     return Headers(set=_to_pairs(document.get("set", ())), remove=tuple(document.get("remove", ())))
 
 
+def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in document.items()
+    }
+
+
 def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in values)
 
@@ -207,7 +220,7 @@ def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
 def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:
     """The values that are not the default."""
     return {
-        field.name: asdict(value) if isinstance(value, (Headers, Rate, Redirect)) else value
+        field.name: asdict(value) if isinstance(value, (Cors, Headers, Rate, Redirect)) else value
         for field in fields(part)
         if field.name in known and (value := getattr(part, field.name)) != field.default
     }

@@ -159,6 +159,44 @@ def redirect_view(site: Site, route: Route) -> View | None:
     }
 
 
+#: The headers of CORS in answers: the proxy's replace those of the service.
+CORS_HEADERS = (
+    *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),
+    *("Access-Control-Allow-Methods", "Access-Control-Allow-Headers"),
+    *("Access-Control-Expose-Headers", "Access-Control-Max-Age"),
+)
+
+
+def cors_view(route: Route) -> View:
+    """Which pages of other origins may read the answers, if the playbook lists some.
+
+    `patterns` is empty if all pages may.
+    """
+    cors = route.cors
+    if cors is None:
+        return {}
+    is_for_all = "any" in cors.origins
+    for origin in () if is_for_all else cors.origins:
+        refuse_unless(PLAIN_ORIGIN, origin, what="the origin", source=route.at("cors"))
+    return {
+        "cors": {
+            "patterns": [] if is_for_all else [_origin_pattern(origin) for origin in cors.origins],
+            "headers": list(CORS_HEADERS),
+            "credentials": cors.credentials,
+            "expose": ", ".join(cors.expose),
+            "preflight": [
+                {"name": f"Access-Control-{name}", "value": value}
+                for name, value in (
+                    ("Allow-Methods", ", ".join(cors.methods)),
+                    ("Allow-Headers", ", ".join(cors.headers)),
+                    ("Max-Age", str(cors.max_age_s)),
+                )
+                if value
+            ],
+        }
+    }
+
+
 def has_root_route(site: Site) -> bool:
     """Whether every path of the site belongs to a route."""
     return any(path_of(route) == "/" and route.match == "prefix" for route in site.routes)

@@ -10,13 +10,14 @@ from typing import Literal, TypedDict, cast
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
+from deployer.playbook.schema.cors import CorsModel
 from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
 from deployer.playbook.schema.route_settings import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import Check, Dns, Eab, Headers, Rate, Redirect, Route, Site, Tls
+from deployer.sites.model import Check, Cors, Dns, Eab, Headers, Rate, Redirect, Route, Site, Tls
 from deployer.sites.paths import nameless, serving
 
 
@@ -26,6 +27,7 @@ class _Access(TypedDict, total=False):
     users: tuple[tuple[str, str], ...]
     request_rate: Rate | None
     handshake_rate: Rate | None
+    cors: Cors | None
 
 
 def to_site(
@@ -44,6 +46,7 @@ def to_site(
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
     _check_credentials(routes, node, problems)
+    _check_cors(routes, node, problems)
     _check_upstreams(routes, node, problems)
     _check_names(model, node, problems)
     _check_echo(model, routes, node, problems)
@@ -133,7 +136,21 @@ def _access(site: SiteModel, model: RouteModel) -> _Access:
         "users": auth.users if auth else (),
         "request_rate": rates.requests if rates else None,
         "handshake_rate": rates.handshakes if rates else None,
+        "cors": _cors(model.cors or site.cors) if model.websocket is None else None,
     }
+
+
+def _cors(model: CorsModel | None) -> Cors | None:
+    if model is None:
+        return None
+    return Cors(
+        origins=model.origins,
+        methods=model.methods,
+        headers=model.headers,
+        expose=model.expose,
+        credentials=model.credentials,
+        max_age_s=int(model.max_age),
+    )
 
 
 def _redirect(model: RouteModel) -> Redirect | None:
@@ -246,6 +263,20 @@ def _check_credentials(routes: tuple[Route, ...], node: YamlMap, problems: Probl
                     "{{ ('NAME:' ~ password) | b64encode }}\"}}, or probe: false",
                 )
             )
+
+
+def _check_cors(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
+    """Check that the headers of `cors` are not also set or removed."""
+    for number, route in enumerate(routes):
+        changed = [name for name, _ in route.response_headers.set]
+        for name in (*changed, *route.response_headers.remove) if route.cors else ():
+            if name.lower().startswith("access-control-"):
+                problems.add(
+                    spot_of(node, "routes", number).error(
+                        f"'{route.path}' has 'cors', which sets {name}",
+                        hint="remove it from response_headers",
+                    )
+                )
 
 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema import refused as not_supported
+from deployer.playbook.schema.cors import CorsModel
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.route_settings import (
     AliasModel,
@@ -136,6 +137,9 @@ class RouteModel(Strict):
     rate_limit: RateLimit | None = field(
         None, description="How often one address may send requests."
     )
+    cors: CorsModel | None = field(
+        None, description="Pages of other origins that may read the answers."
+    )
     snippets: RouteSnippets | None = field(
         None, description="Lines of a proxy's configuration for the route, by proxy."
     )
@@ -211,13 +215,16 @@ _OF_SERVICES = (
     "idle_timeout",
     "request_headers",
 )
-_OF_ANSWERS = ("snippets", "response_headers", "allow", "deny", "basic_auth", "rate_limit")
+_OF_ANSWERS = ("snippets", "response_headers", "allow", "deny", "basic_auth", "rate_limit", "cors")
 _OF_FOLDERS = ("index", "spa")
 
 
 #: What each key that a kind of route does not have is reported with.
 _MISPLACED: Mapping[str, Mapping[str, str]] = {
-    "websocket": dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
+    "websocket": {
+        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
+        "cors": "does not apply to WebSockets: 'origins' are the pages that may connect",
+    },
     "upstream": {
         **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
         **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
@@ -276,6 +283,9 @@ class SiteModel(Strict):
     deny: Clients = field((), description="The same for routes without their own.")
     basic_auth: BasicAuthModel | None = field(
         None, description="The same for routes without their own."
+    )
+    cors: CorsModel | None = field(
+        None, description="The same for routes without their own, except those of WebSockets."
     )
     verify: list[CheckModel] = field(
         [], description="Handshakes to make in addition to those of every WebSocket route."

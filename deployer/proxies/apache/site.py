@@ -43,6 +43,7 @@ from deployer.sites.values import (
     certificate_folder,
     challenge_of,
     check_names,
+    cors_view,
     covers,
     has_root_route,
     host_patterns,
@@ -215,7 +216,7 @@ def _needs_mark(route: Route) -> bool:
     """Whether there are directives for its requests that its location cannot have."""
     changes = (*route.request_headers.set, *route.request_headers.remove)
     changes += (*route.response_headers.set, *route.response_headers.remove)
-    return bool(changes or route.redirect or route.sticky)
+    return bool(changes or route.redirect or route.sticky or route.cors)
 
 
 def _indexes(routes: Sequence[Named]) -> list[View]:
@@ -273,6 +274,7 @@ def _route_view(
         "index": route.index,
         "spa": route.spa,
         **({"snippet": route.snippet} if route.snippet else {}),
+        **cors_view(route),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": list(route.request_headers.remove),

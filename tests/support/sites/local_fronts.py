@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deployer.certificates.internal_ca.authority import InternalCa
 from deployer.cli import main
@@ -98,6 +99,13 @@ def _read(line: socket.socket, method: str) -> Answer:
         arrivals.append(time.monotonic())
     headers = tuple((name.lower(), value) for name, value in response.headers.raw_items())
     return Answer(response.status, headers, b"".join(parts), tuple(arrivals))
+
+
+def open_folder(stack: ExitStack) -> Path:
+    """A folder that a proxy's user can enter; pytest's own are closed to others."""
+    folder = Path(stack.enter_context(TemporaryDirectory(prefix="deployer-fronts-")))
+    folder.chmod(0o755)
+    return folder
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from deployer.playbook.builtin import roles_path
 from deployer.playbook.load.library import LoadedRole
 from deployer.playbook.schema.argument_specs import Option, Options
 from deployer.proxies import PROXIES
-from deployer.sites.model import Headers, Redirect
+from deployer.sites.model import Cors, Headers, Redirect
 from tests.support.playbook_project import FACTS, Project
 from tests.support.proxies.tokens import READERS
 from tests.support.sites.site_case import site
@@ -57,6 +57,7 @@ _SITE = site(
             "users": (("zz-user", "$6$zzsalt$zzhash"),),
             "request_headers": Headers(set=(("X-Zz", "zz-request"),), remove=("X-Zy",)),
             "response_headers": Headers(set=(("X-Zx", "zz-answer"),), remove=("X-Zw",)),
+            "cors": Cors(origins=("https://zz.example",), methods=("ZZ",), expose=("X-Zv",)),
         },
         {"path": "/moved", "redirect": Redirect(to="/zz-target")},
         {"path": "/", "root": "/var/www/stats", "spa": True, "index": "zz-index.html"},
