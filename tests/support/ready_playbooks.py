@@ -16,8 +16,11 @@ from deployer.cli.init import write
 from deployer.lab.host import LabHost
 from deployer.lab.lab import Lab, running
 from deployer.model import Proxy
+from deployer.playbook.builtin import playbooks_path
+from tests.support.clients.chromium import Page, chromium
 from tests.support.runs import Ran, deployer
 from tests.support.waiting import PATIENCE_S
+from tests.support.wheels import index, wheels
 
 PROXIES = tuple(proxies.PROXIES)
 
@@ -84,3 +87,36 @@ def behind_each_proxy(
         with ThreadPoolExecutor(len(PROXIES)) as pool:
             made = list(pool.map(of_proxy, lab.hosts, PROXIES))
         yield {each.proxy: each for each in made}
+
+
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """A ready playbook in `folder`, and a host of `lab` that gets one proxy after the other."""
+
+    template: str
+    folder: Path
+    lab: Lab
+
+    def behind(self, proxy: Proxy) -> Deployed:
+        """The same project with another proxy's word."""
+        host = self.lab.hosts[0]
+        return deployed(self.template, self.folder, lab=self.lab, host=host, proxy=proxy)
+
+    @contextmanager
+    def browser(self, folder: Path, name: str) -> Iterator[Page]:
+        """A browser on the lab's other host, which looks `name` up."""
+        host, elsewhere = self.lab.hosts
+        root_pem = self.folder / ".deployer/ca/root.pem"
+        addresses = {name: host.address}
+        with chromium(folder, network_of=elsewhere, trust=root_pem, addresses=addresses) as page:
+            yield page
+
+
+@contextmanager
+def from_pypi(template: str, folder: Path, *, packages: Sequence[str] = ()) -> Iterator[InTurn]:
+    """A ready playbook that installs its service from PyPI, which takes a minute: once for all."""
+    (requirements,) = (playbooks_path() / template).rglob("requirements.txt")
+    found = wheels(*requirements.read_text().split())
+    name = f"{template}-{os.getpid()}"
+    with running(2, name=name, packages=packages) as lab, index(lab, found):
+        yield InTurn(template, folder, lab)

@@ -27,6 +27,7 @@ from deployer.lab.host import LabHost
 
 TIME_LIMIT_S = 120.0
 _LIFECYCLE = "Page.lifecycleEvent"
+_KEY_CODES = {"Enter": 13, "ArrowRight": 39}
 #: Settles when CONDITION holds: at once, or after a change of the page.
 _UNTIL = """
 new Promise(settle => {
@@ -126,6 +127,23 @@ class Page:
     def until(self, condition: str) -> Any:
         """The first value of `condition` that is true, now or when the page has changed."""
         return self.evaluate(_UNTIL.replace("CONDITION", condition))
+
+    def press(self, key: str, selector: str) -> None:
+        """Press a key, by its name in the protocol, in the first element of a CSS selector."""
+        self.evaluate(f"document.querySelector({selector!r}).focus()")
+        about = {"key": key, "code": key, "windowsVirtualKeyCode": _KEY_CODES[key]}
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, **about)
+
+    def type(self, text: str, selector: str) -> None:
+        """Type into the first element of a CSS selector."""
+        self.evaluate(f"document.querySelector({selector!r}).focus()")
+        self.ask("Input.insertText", text=text)
+
+    def choose_file(self, path: Path, selector: str = "input[type=file]") -> None:
+        """Choose a file, as in the browser's dialog."""
+        found = self.ask("Runtime.evaluate", expression=f"document.querySelector({selector!r})")
+        self.ask("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
     def happened(self, name: str) -> list[dict[str, Any]]:
         """What is known of each event of that name."""
