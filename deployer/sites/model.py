@@ -14,7 +14,9 @@ class Upstream:
     """The target of a route: a TCP address, or a unix socket (then `host` is empty).
 
     Of several, one with twice the `weight` gets twice the clients, and a `backup` gets some only if
-    all others have failed. `max_conns` limits the connections to it.
+    all others have failed. `max_conns` limits the connections to it. With TLS, its certificate may
+    be verified, by the CAs of the host's system or those of `ca`, in PEM. It is sent the name
+    `sni`, and must have a certificate for it.
     """
 
     host: str = ""
@@ -24,6 +26,17 @@ class Upstream:
     weight: int = 1
     backup: bool = False
     max_conns: int | None = None
+    verify: Literal["", "system", "file"] = ""
+    ca: str = field(default="", repr=False)
+    sni: str = ""
+
+    @property
+    def tls_name(self) -> str:
+        """The name that it is sent in TLS and must have in its certificate; empty: the site's."""
+        if self.sni or not self.verify or not self.host or ":" in self.host:
+            return self.sni
+        is_address = not self.host.rpartition(".")[2].strip("0123456789")
+        return "" if is_address else self.host
 
     def __str__(self) -> str:
         scheme = "https" if self.tls else "http"

@@ -60,6 +60,8 @@ _UPSTREAM: Mapping[str, _Check] = {
     "weight": _is(int),
     "backup": _is(bool),
     "max_conns": _is(int, _NONE),
+    "verify": _one_of("", "system", "file"),
+    "sni": _is(str),
 }
 _ROUTE: Mapping[str, _Check] = {
     "path": _is(str),

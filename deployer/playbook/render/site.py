@@ -16,9 +16,32 @@ from deployer.playbook.schema.route_settings import RequestHeadersModel, Respons
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
-from deployer.playbook.yaml.source import Problems, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import Check, Cors, Dns, Eab, Headers, Rate, Redirect, Route, Site, Tls
+from deployer.playbook.yaml.source import Problems, Spot, YamlMap, nearest, spot_of, value_at
+from deployer.sites.model import (
+    Check,
+    Cors,
+    Dns,
+    Eab,
+    Headers,
+    Rate,
+    Redirect,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
 from deployer.sites.paths import nameless, serving
+
+
+def _upstreams(
+    model: RouteModel, spot: Spot, library: Library, problems: Problems
+) -> tuple[Upstream, ...]:
+    found = model.websocket or model.upstream or ()
+    if all(each.verify != "file" for each in found):
+        return found
+    from deployer.playbook.render.trusted_cas import with_cas
+
+    return with_cas(found, spot, library, problems)
 
 
 class _Access(TypedDict, total=False):
@@ -41,7 +64,8 @@ def to_site(
         names = tuple(alias.name for alias in model.aliases)
         return Site(domain=model.domain, aliases=names, source=spot_of(node).ref)
     routes = tuple(
-        _route(model, number, node["routes"], problems) for number in range(len(model.routes))
+        _route(model, number, node["routes"], library, problems)
+        for number in range(len(model.routes))
     )
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
@@ -85,7 +109,9 @@ def to_site(
     return replace(site, maintenance=True, routes=(), verify=(), echo=None, require_survival=False)
 
 
-def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Route:
+def _route(
+    site: SiteModel, number: int, nodes: Value, library: Library, problems: Problems
+) -> Route:
     model = site.routes[number]
     path = model.path
     if model.match == "prefix" and path != "/":
@@ -99,7 +125,7 @@ def _route(site: SiteModel, number: int, nodes: Value, problems: Problems) -> Ro
         path=path,
         match=model.match,
         websocket=model.websocket is not None,
-        upstreams=model.websocket or model.upstream or (),
+        upstreams=_upstreams(model, spot_of(nodes, number), library, problems),
         root=model.root,
         index=model.index,
         spa=model.spa,

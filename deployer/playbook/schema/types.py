@@ -236,6 +236,8 @@ _MEMBER = {
         "weight": {"type": "integer"},
         "backup": {"type": "boolean"},
         "max_conns": {"type": "integer"},
+        "verify": {"type": ["boolean", "string"]},
+        "sni": _STRING,
     },
     "additionalProperties": False,
 }
@@ -274,9 +276,9 @@ Upstreams = Annotated[
     tuple[UpstreamValue, ...],
     Check(
         lambda value: tuple(_member(each) for each in _list(value)),
-        anyOf=[_STRING, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
+        anyOf=[_STRING, _MEMBER, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
         description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list, whose "
-        "items may be {url, weight, backup, max_conns}.",
+        "items may be {url, weight, backup, max_conns, verify, sni}.",
     ),
 ]
 Duration = Annotated[

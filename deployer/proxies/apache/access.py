@@ -237,6 +237,13 @@ def by_certificate(trace: Trace) -> Iterator[Fault]:
     """A service's certificate that Apache checks; by default, only its name."""
     if not trace.members or not trace.members[0].upstream.tls or not trace.is_on("sslproxyengine"):
         return
+    yield fault(
+        trace.members[0].directive,
+        code="upstream-certificate",
+        explains=frozenset({"upstream-certificate"}),
+        cause="",
+        fix="",
+    )
     log = [line for line in trace.state.log if "AH02411" in line or "AH02039" in line]
     by = trace.setting("sslproxyverify") or trace.members[0].directive
     off = trace.setting("sslproxycheckpeername")

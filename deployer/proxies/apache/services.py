@@ -37,13 +37,15 @@ def need_a_pool(site: Site) -> list[Route]:
 
     Routes to several services, and of the routes to one service those with different options from
     most: Apache finds a worker by the prefix of a URL, so one route's requests could get another's
-    options, including `upgrade`. A worker whose URL ends with ``$1`` is not found if that is empty,
-    and its options are lost (seen with 2.4.67 and 2.4.71).
+    options, including `upgrade`. A pool has its own settings of TLS. A worker whose URL ends with
+    ``$1`` is not found if that is empty, and its options are lost (seen with 2.4.67 and 2.4.71).
     """
     found = [
         route
         for route in site.routes
-        if len(route.upstreams) > 1 or (route.upstreams and _is_cut_to_nothing(route))
+        if len(route.upstreams) > 1
+        or any(each.verify for each in route.upstreams)
+        or (route.upstreams and _is_cut_to_nothing(route))
     ]
     by_service: dict[Upstream, list[Route]] = defaultdict(list)
     for route in site.routes:

@@ -23,6 +23,7 @@ from deployer.proxies.apache.services import (
     share_views,
     target,
 )
+from deployer.proxies.apache.tls_names import check_tls_name
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Route, Site, Tls
 from deployer.sites.paths import (
@@ -32,6 +33,7 @@ from deployer.sites.paths import (
     ordered,
     pattern_of,
 )
+from deployer.sites.upstream_tls import tls_view
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
@@ -63,7 +65,8 @@ _ALWAYS = (
     *("alias.load", "alias.conf", "authz_core.load", "headers.load", "setenvif.load"),
     *("setenvif.conf", "proxy.load", "proxy.conf", "proxy_http.load", "rewrite.load"),
 )
-_FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load", "http2.load", "http2.conf")
+_FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load")
+_FOR_HTTP2 = ("http2.load", "http2.conf")
 _FOR_LEAST_CONN = ("lbmethod_bybusyness.load",)
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
 _FOR_USERS = ("auth_basic.load", "authn_core.load", "authn_file.load", "authz_user.load")
@@ -183,7 +186,8 @@ def _modules(sites: Sequence[Site]) -> Iterator[str]:
     routes = [route for site in sites for route in site.routes]
     yield from _ALWAYS
     for is_needed, modules in (
-        (any(site.has_tls for site in sites), _FOR_TLS),
+        (any(site.has_tls for site in sites), (*_FOR_TLS, *_FOR_HTTP2)),
+        (any(each.tls for route in routes for each in route.upstreams), _FOR_TLS),
         (any(need_a_pool(site) for site in sites), _FOR_POOLS),
         (any(route.balance == "least_conn" for route in routes), _FOR_LEAST_CONN),
         (any(route.users for route in routes), _FOR_USERS),
@@ -253,7 +257,9 @@ def _route_view(
     site: Site, named: Named, *, among: Sequence[Named], rules: Mapping[str, View], pooled: bool
 ) -> View:
     _check_route(named)
+    check_tls_name(site, named.route)
     route, path = named.route, named.path
+    file = f"{site.domain.replace('*', '_')}.{named.slug}"
     services = [service(named, upstream) for upstream in route.upstreams]
     around = [other for other in among if other != named and other.covers(named)]
     return {
@@ -270,7 +276,8 @@ def _route_view(
         "allow": list(route.allow),
         "deny": list(route.deny),
         "users": [f"{name}:{hashed}" for name, hashed in route.users],
-        "users_file": f"{site.domain.replace('*', '_')}.{named.slug}",
+        "users_file": file,
+        **tls_view(route, f"/etc/apache2/deployer-cas/{file}.pem"),
         "index": route.index,
         "spa": route.spa,
         **({"snippet": route.snippet} if route.snippet else {}),

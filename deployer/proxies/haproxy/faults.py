@@ -304,6 +304,13 @@ def _believes(trace: Trace) -> Iterator[Fault]:
     by = server.value("ca-file")
     yield fault(
         server.directive,
+        code="upstream-certificate",
+        explains=frozenset({"upstream-certificate"}),
+        cause="",
+        fix="",
+    )
+    yield fault(
+        server.directive,
         code="bad-gateway",
         explains=frozenset({"bad-gateway", "wrong-route"}),
         cause=(

@@ -18,6 +18,7 @@ from deployer.proxies.shared import ALONE, Others
 from deployer.sites.model import Rate, Route, Site, Tls, Upstream
 from deployer.sites.paths import has_placeholders, ordered, path_of, pattern_of
 from deployer.sites.served_file import text_of
+from deployer.sites.upstream_tls import tls_view
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
@@ -196,6 +197,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "response_headers": _pairs(route.response_headers.set),
         "hidden_headers": list(route.response_headers.remove),
         "scheme": scheme_of(route),
+        **tls_view(route, f"/etc/haproxy/deployer/cas/{backend.replace(':', '.')}.pem"),
         "timeout": duration(route.pause_s),
         "max_body_bytes": max_body_of(site, route),
         "stripped": route.strip_prefix and path != "/",

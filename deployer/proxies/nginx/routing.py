@@ -180,6 +180,7 @@ def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
             cause="",
             fix="",
         )
+        yield from _of_certificate(trace)
         scheme = "http" if upstream.tls else "https"
         speaks, wants = (
             ("TLS", "does not speak TLS") if upstream.tls else ("plain HTTP", "expects TLS")
@@ -193,6 +194,34 @@ def _of_target(trace: Trace, path: str) -> Iterator[Fault]:
             fix=f"Write {scheme}:// in proxy_pass, or change the service.",
             directive=f"proxy_pass {scheme}://{address};",
         )
+
+
+def _of_certificate(trace: Trace) -> Iterator[Fault]:
+    """A certificate of the service that nginx verifies, and may reject."""
+    verify, by = trace.match.value("proxy_ssl_verify"), "proxy_ssl_trusted_certificate"
+    if verify is None or verify.words != ("on",):
+        return
+    given, name = trace.match.value(by), trace.match.value("proxy_ssl_name")
+    signed = given.words[0] if given is not None and given.words else "a known CA"
+    place = f" and it is for {name.words[0]}" if name is not None and name.words else ""
+    yield fault(
+        given or verify,
+        code="upstream-certificate",
+        explains=frozenset({"upstream-certificate"}),
+        cause="",
+        fix="",
+    )
+    yield fault(
+        given or verify,
+        code="upstream-certificate",
+        explains=frozenset({"bad-gateway"}),
+        cause=(
+            f"nginx accepts the service's certificate only if {signed} signed it{place}; otherwise"
+            " it answers 502, and its error log has the reason."
+        ),
+        fix="Set the CA that signed the service's certificate, and a name in the certificate.",
+        directive=f"{by} FILE; proxy_ssl_name NAME;",
+    )
 
 
 def _is_mismatch(location: Directive, uri: str | None) -> bool:

@@ -22,6 +22,7 @@ from deployer.sites.paths import (
     path_of,
     pattern_of,
 )
+from deployer.sites.upstream_tls import tls_view
 from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
@@ -172,6 +173,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "shared_zone": any(each.max_conns for each in route.upstreams),
         "cookie": f"{prefix}_{slug}" if route.sticky else None,
         "scheme": scheme_of(route),
+        **tls_view(route, f"/etc/nginx/deployer-cas/{_file_of(site, slug)}.pem"),
         "buffering": route.buffering,
         "timeout": duration(route.pause_s),
         "max_body": None if route.max_body_bytes is None else _size(max_body_of(site, route)),
@@ -192,10 +194,15 @@ def _access(site: Site, route: Route, *, prefix: str, slug: str) -> View:
         "allow": list(route.allow),
         "deny": list(route.deny),
         "users": [f"{name}:{hashed}" for name, hashed in route.users],
-        "users_file": f"{site.domain.replace('*', '_')}.{slug}",
+        "users_file": _file_of(site, slug),
         "domain": site.domain,
         "limits": _limits(route, f"{prefix}_{slug}"),
     }
+
+
+def _file_of(site: Site, slug: str) -> str:
+    """The name of a file of a route."""
+    return f"{site.domain.replace('*', '_')}.{slug}"
 
 
 def _headers(route: Route) -> View:

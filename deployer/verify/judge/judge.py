@@ -12,7 +12,12 @@ from deployer.sites.model import Site
 from deployer.verify.judge import causes, public, refusals, security, server_findings, whole_site
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
-from deployer.verify.judge.responsible_hop import build_finding, finding_of, symptom_of
+from deployer.verify.judge.responsible_hop import (
+    build_finding,
+    distrust_of,
+    finding_of,
+    symptom_of,
+)
 from deployer.verify.judge.statuses import location_of, mentions_plain_http
 from deployer.verify.judge.verdict import Case, Verdict, handshake_words
 from deployer.verify.net.redact import without_secrets
@@ -215,7 +220,7 @@ def _page(case: Case) -> Verdict:
             "The proxy cannot serve its own files.",
             "Check the proxy's error log, and owner and mode of the route's root.",
         )
-    elif peer is not None and peer.failure is not None:
+    elif peer is not None and (peer.failure is not None or distrust_of(case.attempts)):
         return Verdict(False, outcome, _failed(case).finding)
     elif peer is not None and peer.status_code == status and status == 404:
         return Verdict(True, f"{outcome}, like the service")

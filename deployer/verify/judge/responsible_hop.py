@@ -28,7 +28,7 @@ from deployer.verify.judge.statuses import (
 )
 from deployer.verify.net.redact import format_header, without_secrets
 from deployer.verify.planned.model import PlannedCheck
-from deployer.verify.probe.attempt import UNCONNECTED, Attempt, Failure, printable
+from deployer.verify.probe.attempt import DISTRUST, UNCONNECTED, Attempt, Failure, printable
 from deployer.verify.probe.spec import HttpProbe
 
 _CONNECT_FAILURES = UNCONNECTED | {
@@ -38,6 +38,8 @@ _CONNECT_FAILURES = UNCONNECTED | {
     "tls-closed",
     "tls-stalled",
 }
+#: How proxies answer if they cannot use a service; Apache answers 500 if it rejects a certificate.
+_BAD_GATEWAY = frozenset({500, 502, 503})
 _WHO: Mapping[Hop, str] = {
     "backend": "the service on ",
     "proxy": "the proxy on ",
@@ -65,6 +67,8 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
         diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
     elif attempts.peer is not None and _is_at_fault(check, attempts.peer):
         return _service_finding(check, attempts, blamed=attempts.peer)
+    elif (distrust := distrust_of(attempts)) is not None:
+        return _distrusted(check, attempts, distrust)
     elif failure.code == "status":
         diagnosis = status_at_proxy(check, attempts, proxy)
     else:
@@ -76,6 +80,31 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
             directly = f"it {attempts.peer.failure.words}"
         symptom += f"; directly to the service on {peer_address(check)}, {directly}"
     return build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempts.main)
+
+
+def distrust_of(attempts: Attempts) -> str | None:
+    """Why the proxy, which answers an error, does not trust the service's certificate."""
+    if attempts.main.status_code not in _BAD_GATEWAY or attempts.peer is None:
+        return None
+    return attempts.peer.facts.get(DISTRUST)
+
+
+def _distrusted(check: PlannedCheck, attempts: Attempts, why: str) -> Finding:
+    """Return the finding of a proxy that rejects the service's certificate."""
+    status, peer = attempts.main.status_code, check.peer or check.probe
+    name = f" for {peer.server_name}" if peer.server_name else ""
+    symptom = (
+        f"{without_secrets(check.probe.uri)} answered {status}; the certificate of the service on"
+        f" {peer_address(check)} is not accepted: {why}"
+    )
+    diagnosis = Diagnosis(
+        "upstream-certificate",
+        f"The proxy answers {status} because the certificate of the service on"
+        f" {peer_address(check)} does not pass the route's verify: {why}.",
+        f"Give the service a valid certificate{name}, or correct the route's upstream: the CA in"
+        " verify, the name in sni.",
+    )
+    return build_finding(diagnosis, hop="backend", symptom=symptom, attempt=attempts.main)
 
 
 def _is_at_fault(check: PlannedCheck, peer: Attempt) -> bool:

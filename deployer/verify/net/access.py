@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from deployer.errors import DeployerError
 from deployer.verify.net.stream import Deadline, Dial, Stream, send
 from deployer.verify.net.tls import TlsStream, client_context
-from deployer.verify.probe.attempt import Failure
+from deployer.verify.probe.attempt import DISTRUST, Failure, printable
 from deployer.verify.probe.spec import Endpoint
 
 #: This machine has no route to such an address: no IPv6, say.
@@ -20,6 +20,14 @@ _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPOR
 
 #: Source: The PROXY protocol, 2.1: the client's address is not disclosed.
 _PROXY_LINE = b"PROXY UNKNOWN\r\n"
+
+
+class Untrusted(Exception):  # noqa: N818 - may be a fact rather than an error
+    """The certificate of a peer is not trusted."""
+
+    def __init__(self, error: ssl.SSLCertVerificationError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +54,63 @@ class Access:
         server_name: str | None,
         timings_s: dict[str, float],
         is_secret: bool = False,
+        facts: dict[str, str] | None = None,
     ) -> Iterator[Stream]:
         """Yield a stream to `endpoint`, with TLS if the endpoint has it; close it at the end.
 
         If the request `is_secret`, only a trusted certificate is accepted. Puts `connect` and
-        `tls` into `timings_s`. Raises: `Failure`.
+        `tls` into `timings_s`, and into `facts` why the endpoint's certificate is not trusted, if
+        it has to be. Raises: `Failure`.
+        """
+        context = self.any_certificate
+        if is_secret:
+            context = client_context(roots_pem=self.roots_pem, verified=True)
+        elif endpoint.trust is not None and facts is not None:
+            context = client_context(roots_pem=endpoint.trust.roots_pem, verified=True)
+        try:
+            stream = self._open(endpoint, server_name, timings_s, context)
+        except Untrusted as untrusted:
+            if is_secret or facts is None:
+                raise broken_tls(untrusted.error, "the TLS handshake") from untrusted
+            facts[DISTRUST] = printable(untrusted.error.verify_message)
+            stream = self._open(endpoint, server_name, timings_s, self.any_certificate)
+        try:
+            yield stream
+        finally:
+            with contextlib.suppress(OSError, EOFError):
+                stream.close()
+
+    def _open(
+        self,
+        endpoint: Endpoint,
+        server_name: str | None,
+        timings_s: dict[str, float],
+        context: ssl.SSLContext,
+    ) -> Stream:
+        """Open a stream, with TLS if the endpoint has it.
+
+        Raises: `Failure`, `Untrusted`.
         """
         began = time.monotonic()
         deadline = self.step()
         stream = self.open_stream(endpoint, deadline)
+        timings_s["connect"] = time.monotonic() - began
+        if not endpoint.tls:
+            return stream
         try:
-            timings_s["connect"] = time.monotonic() - began
-            if endpoint.tls:
-                began = time.monotonic()
-                context = self.any_certificate
-                if is_secret:
-                    context = client_context(roots_pem=self.roots_pem, verified=True)
-                secured = TlsStream(stream, context, server_name=server_name)
-                with translate_tls_errors(self.timeout_s):
+            began = time.monotonic()
+            secured = TlsStream(stream, context, server_name=server_name)
+            with translate_tls_errors(self.timeout_s):
+                try:
                     secured.handshake(deadline)
-                timings_s["tls"] = time.monotonic() - began
-                yield secured
-            else:
-                yield stream
-        finally:
+                except ssl.SSLCertVerificationError as error:
+                    raise Untrusted(error) from error
+            timings_s["tls"] = time.monotonic() - began
+            return secured
+        except BaseException:
             with contextlib.suppress(OSError, EOFError):
                 stream.close()
+            raise
 
     def open_stream(self, endpoint: Endpoint, deadline: Deadline) -> Stream:
         """Open a stream to `endpoint`, without TLS. Raises: `Failure`."""
@@ -113,6 +152,12 @@ def translate_tls_errors(limit_s: float) -> contextlib.AbstractContextManager[No
     return translate_errors("the TLS handshake", limit_s, when_late="tls-stalled")
 
 
+def broken_tls(error: ssl.SSLError, action: str) -> Failure:
+    """Return the failure of a connection whose TLS broke during `action`."""
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    return Failure("tls-failed", f"broke TLS during {action}: {reason}")
+
+
 @contextlib.contextmanager
 def translate_errors(action: str, limit_s: float, *, when_late: str = "timeout") -> Iterator[None]:
     """Turn socket errors raised inside into `Failure`; `action` is a noun ("the handshake").
@@ -125,8 +170,7 @@ def translate_errors(action: str, limit_s: float, *, when_late: str = "timeout")
         words = f"did not answer {action} within {limit_s:g} s"
         raise Failure(when_late, words, seconds=limit_s) from error
     except ssl.SSLError as error:
-        reason = (error.reason or str(error)).replace("_", " ").lower()
-        raise Failure("tls-failed", f"broke TLS during {action}: {reason}") from error
+        raise broken_tls(error, action) from error
     except (ConnectionResetError, BrokenPipeError, ConnectionAbortedError) as error:
         raise Failure("closed", f"reset the connection during {action}") from error
     except (OSError, EOFError) as error:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.routing import concrete, is_open, path_at_service
-from deployer.verify.probe.spec import Endpoint, HttpProbe, UpgradeProbe
+from deployer.verify.probe.spec import Endpoint, HttpProbe, Trust, UpgradeProbe
 
 USER_AGENT = ("User-Agent", "deployer-verify")
 _Sent = TypeVar("_Sent", bound=HttpProbe)
@@ -128,9 +128,15 @@ class SiteProbes:
 
 def at_upstream(probe: _Sent, upstream: Upstream) -> _Sent:
     """Return `probe`, which is sent directly to a service, for the service of `upstream`."""
+    roots = upstream.ca.encode() if upstream.verify == "file" else None
     endpoint = Endpoint(
-        host=upstream.host, port=upstream.port, socket=upstream.socket, tls=upstream.tls
+        host=upstream.host,
+        port=upstream.port,
+        socket=upstream.socket,
+        tls=upstream.tls,
+        trust=Trust(roots_pem=roots) if upstream.verify else None,
     )
     scheme = "ws" if isinstance(probe, UpgradeProbe) else "http"
     uri = f"{scheme}{'s' * endpoint.tls}://{endpoint}{probe.target}"
-    return replace(probe, uri=uri, endpoint=endpoint)
+    name = upstream.tls_name or probe.server_name
+    return replace(probe, uri=uri, endpoint=endpoint, server_name=name)

@@ -11,6 +11,9 @@ UNCONNECTED = frozenset({"refused", "unreachable", "no-way"})
 
 _SHOWN_CHARACTERS = 200
 
+#: The fact about a service why its certificate is not trusted, although the proxy must trust it.
+DISTRUST = "distrust"
+
 
 class Failure(Exception):  # noqa: N818 - the outcome of a check rather than an error
     """The reason why a connection did not work as it should.

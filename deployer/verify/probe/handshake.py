@@ -45,6 +45,7 @@ def attempt_upgrade(probe: UpgradeProbe, access: Access) -> Attempt:
             server_name=probe.server_name,
             timings_s=timings_s,
             is_secret=probe.hop == "public" and bool(probe.hidden),
+            facts=facts,
         ) as stream:
             asked = time.monotonic()
             deadline = access.step()

@@ -20,9 +20,10 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
     head: Head | None = None
     body = b""
     failure: Failure | None = None
+    facts: dict[str, str] = {}
     try:
         with access.connect(
-            probe.endpoint, server_name=probe.server_name, timings_s=timings_s
+            probe.endpoint, server_name=probe.server_name, timings_s=timings_s, facts=facts
         ) as stream:
             limit_s = min(probe.limit_s or access.timeout_s, access.timeout_s)
             deadline = access.step(limit_s)
@@ -37,6 +38,7 @@ def attempt_get(probe: HttpProbe, access: Access) -> Attempt:
     return Attempt(
         answer=answer,
         failure=failure,
+        facts=facts,
         seconds=time.monotonic() - began,
         request=format_request(probe.target, probe.headers, hidden=probe.hidden),
         response=format_response(head, body),

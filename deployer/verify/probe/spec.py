@@ -9,10 +9,18 @@ from deployer.verify.net.lookup import Lookup
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """The CAs that must have certified a service; `roots_pem` is `None` for this system's."""
+
+    roots_pem: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """An address as the host sees it: TCP, or a unix socket (then `host` is empty).
 
-    With `proxy_line`, connections start with a PROXY protocol line (version 1), before TLS.
+    With `proxy_line`, connections start with a PROXY protocol line (version 1), before TLS. A proxy
+    only uses a service that it has `trust` in; probes report whether it should.
     """
 
     host: str = ""
@@ -20,6 +28,7 @@ class Endpoint:
     socket: str = ""
     tls: bool = False
     proxy_line: bool = False
+    trust: Trust | None = None
 
     def __str__(self) -> str:
         if self.socket:

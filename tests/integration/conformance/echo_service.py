@@ -134,7 +134,7 @@ def speak_websocket(
     echoed: dict[str, object],
 ) -> None:
     """The handshake, what was asked, and then every frame back until one says that it is over."""
-    (key,) = (value for name, value in headers if name.lower() == "sec-websocket-key")
+    key = next((value for name, value in headers if name.lower() == "sec-websocket-key"), "")
     accept = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()  # noqa: S324
     rows = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
     rows += [f"Sec-WebSocket-Accept: {accept}", f"{long_header(query)}X-Of-The-Service: one"]

@@ -45,7 +45,7 @@ class Rendered:
 
     def text(self, path: str) -> str:
         """A file with the paths of this machine."""
-        return (self.etc / path).read_text().replace("/etc/", f"{self.etc}/")
+        return re.sub("/etc/(?!ssl/certs/)", f"{self.etc}/", (self.etc / path).read_text())
 
 
 def render(folder: Path, release: str, proxy: str, *, service: int) -> Rendered:
