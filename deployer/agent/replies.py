@@ -133,12 +133,16 @@ class ReachedSite(TypedDict):
     paths: list[str]
 
 
-class Managed(TypedDict):
-    """What deployer has created on a host."""
-
+class _Managed(TypedDict):
     entries: list[ManagedEntry]
     sites: dict[str, ReachedSite]
     handlers: dict[str, HandlerRecord]
+
+
+class Managed(_Managed, total=False):
+    """What deployer has created on a host, and which upstreams are drained, by site."""
+
+    drained: dict[str, list[str]]
 
 
 class HostState(TypedDict):
@@ -182,6 +186,7 @@ class CommitRecord(_Record, total=False):
     failed: list[FailedStep]
     sites: list[dict[str, Any]]
     rolls_back_to: int | None
+    purpose: str
 
 
 # --- replies --------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ _SECTIONS = {
         "apply": "Plan, ask, apply, verify with real handshakes, then confirm or roll back.",
         "rollback": "Return to an earlier confirmed generation: plan, ask, apply, verify.",
         "reload": "Test the proxy's configuration, reload it, and verify.",
+        "drain": "Take an upstream out of rotation; its open WebSockets stay.",
         "recover": "Roll back what an interrupted run left on a host.",
         "certs": "Show certificates, renew them, or schedule renewal.",
     },
@@ -54,7 +55,7 @@ _SECTIONS = {
 _NEW_OBJECTS = 500_000
 
 #: Commands that may have changed a host when a defect ends them.
-_CHANGING = frozenset({"apply", "rollback", "reload", "recover", "renew", "schedule"})
+_CHANGING = frozenset({"apply", "rollback", "reload", "drain", "recover", "renew", "schedule"})
 
 EXIT_CODES = {
     EXIT_DONE: "done, or nothing to do",

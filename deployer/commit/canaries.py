@@ -399,5 +399,5 @@ def _addresses(route: Route) -> list[Endpoint]:
 
     return [
         Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
-        for one in route.upstreams[:_MOST_TWINS]
+        for one in route.in_rotation[:_MOST_TWINS]
     ]

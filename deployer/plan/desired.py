@@ -57,7 +57,8 @@ class DesiredState:
     `unwanted` is what tasks and roles with ``state: absent`` name, `absent_sites` are the domains
     of such sites, and `skipped` the tasks that do not apply to this host. With tags, the state
     `is_part` of the whole. `removed` are the sites whose names stop answering, and `managed` is the
-    record for the host of what the playbook names (`deployer.plan.leftovers`).
+    record for the host of what the playbook names (`deployer.plan.leftovers`). `purpose` is why the
+    state changes, if the playbook is not the reason.
     """
 
     resources: tuple[Resource, ...]
@@ -76,6 +77,7 @@ class DesiredState:
     is_part: bool = False
     removed: tuple[RemovedSite, ...] = ()
     managed: Document | None = None
+    purpose: str = ""
 
 
 def desired_state(
@@ -115,7 +117,7 @@ def desired_state(
             )
             for task in rendered.handlers
         },
-        sites=rendered.sites if _writes_sites(present, is_part) else (),
+        sites=in_rotation(rendered.sites, about) if _writes_sites(present, is_part) else (),
         tags=frozenset().union(*(task.tags for task in rendered.tasks)),
         roots=site_roles.roots,
         secrets=rendered.secrets,
@@ -130,6 +132,15 @@ def desired_state(
         skipped=rendered.skipped,
         is_part=is_part,
     )
+
+
+def in_rotation(sites: tuple[Site, ...], about: HostFacts) -> tuple[Site, ...]:
+    """`sites` with what is drained on the host."""
+    if not any(about.drained.values()):
+        return sites
+    from deployer.sites.drains import with_drained
+
+    return with_drained(sites, about.drained)
 
 
 class _SiteRoles:
@@ -149,6 +160,7 @@ class _SiteRoles:
         from deployer.sites.certificate_files import is_acme
 
         about, sources = self._about, self._sources
+        sites = in_rotation(sites, about)
         of_files = [site for site in sites if site.has_tls and not is_acme(site)]
         certificates = {site.domain: sources.from_files(site) for site in of_files}
         self.roots.update({name: files.root_pem for name, files in certificates.items()})

@@ -177,10 +177,21 @@ class Leftovers:
             ],
             "gone": gone,
             "sites": {site.domain: _reached(site) for site in desired.sites},
+            **self._drained(),
             "handlers": {
                 name: _handler_record(handler) for name, handler in desired.handlers.items()
             },
         }
+
+    def _drained(self) -> dict[str, object]:
+        """The drained upstreams, if there are or were any."""
+        sites = self._desired.sites
+        every = (each for site in sites for route in site.routes for each in route.upstreams)
+        if not self.managed.get("drained") and not any(each.drained for each in every):
+            return {}
+        from deployer.sites.drains import drained_in
+
+        return {"drained": drained_in(sites)}
 
     def _recorded(self) -> Iterator[Resource]:
         """The named resources: a release is one folder, whatever is in it."""

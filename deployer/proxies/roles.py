@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deployer.agent.replies import SharedFile
     from deployer.sites.acme import CertificatesOnHost, OnController
     from deployer.sites.certificate_files import CertificateFiles
+    from deployer.sites.drains import Drained
     from deployer.sites.values import View
 
 Packages = Mapping[str, Mapping[str, str | None]]
@@ -76,7 +77,8 @@ class ServingHost:
     `served_by` are the proxies set up by earlier runs; one that is no longer used is stopped.
     `certificates` are those on the host, if they were read. `system` is its distribution. `shared`
     are the configuration files that have the sites of several playbooks, by proxy; of these sites,
-    those with a domain in `removed` are no longer served.
+    those with a domain in `removed` are no longer served. `drained` are upstreams that get no new
+    connections, by site.
     """
 
     facts: Attributes
@@ -86,6 +88,7 @@ class ServingHost:
     system: System = field(default_factory=System)
     shared: Mapping[str, SharedFile] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
+    drained: Drained = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

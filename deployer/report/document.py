@@ -16,6 +16,7 @@ FORMAT_VERSION = 1
 _HISTORY_KEYS = (
     *("generation", "commit", "time", "who", "from", "state", "why", "ended", "digest"),
     *("changes", "verified", "kept", "failed", "certificates_kept", "rolls_back_to"),
+    "purpose",
 )
 
 

@@ -46,6 +46,8 @@ def _entry_lines(entry: Document, *, width: int, verbose: bool) -> Iterator[Hist
     if (to := entry.get("rolls_back_to")) is not None:
         word = "rolled back" if state == "confirmed" else "rollback"
         yield HistoryLine(f"{word} {to_words(to)}", "", 6)
+    if entry.get("purpose"):
+        yield HistoryLine(entry["purpose"], "", 6)
     yield HistoryLine(_changes(entry["changes"], with_names=not verbose), "", 6)
     for change in entry["changes"] if verbose else ():
         words = f"{past(change_verbs(change))} {_name(change)}"

@@ -386,7 +386,7 @@ _STATE_WORDS: Mapping[str, str] = {
     "stranded": "not in a known good state; check the host",
     "unreachable": "unreachable; nothing was changed",
     "not-started": "not started; nothing was changed",
-    "invalid": "the playbook is invalid for this host; no host was touched",
+    "invalid": "not possible on this host; no host was touched",
 }
 
 

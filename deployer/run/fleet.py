@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from deployer.certificates.controller import ControllerCertificates
     from deployer.run.measure import Measure
     from deployer.run.sealed.model import SealedHost, SealedPlan
+    from deployer.sites.drains import Drain
 
 _Result = TypeVar("_Result")
 
@@ -151,6 +152,10 @@ class Fleet:
     def reload(self, approve: Approve) -> RunReport:
         """Reload the proxies of every host, as a commit that the handshakes confirm."""
         return self._commit("reload", HostRun.plan_reload, approve)
+
+    def drain(self, wanted: Drain, approve: Approve) -> RunReport:
+        """Take an upstream out of rotation on every host, or return it, as a commit."""
+        return self._commit("drain", lambda run: run.plan_drain(wanted), approve)
 
     def rollback(self, to: int | None, approve: Approve) -> RunReport:
         """Bring every host back to generation `to`, as a commit that the handshakes confirm."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from deployer.commit.recover import Recovery
     from deployer.run.measure import Measure
     from deployer.run.sealed.model import SealedHost
+    from deployer.sites.drains import Drain
 
 
 class HostRun:
@@ -71,6 +72,13 @@ class HostRun:
     def plan_reload(self) -> HostReport:
         """Connect and plan a reload of the proxies that serve the sites."""
         return self._reported(lambda: self._planner.plan_reload(self._project))
+
+    def plan_drain(self, wanted: Drain) -> HostReport:
+        """Connect and plan to take an upstream out of rotation, or to return it."""
+        from deployer.run.drain import only_drain
+
+        project = only_drain(self._project, wanted)
+        return self._reported(lambda: self._planner.plan(project, will_change=True))
 
     def plan_rollback(self, to: int | None) -> HostReport:
         """Connect and plan the return to generation `to`; by default the one before the last."""

@@ -157,6 +157,7 @@ class HostApply:
                 "sites": sites,
                 "verification": verification,
                 "rolls_back_to": desired.rolls_back_to,
+                "purpose": desired.purpose,
                 "managed": desired.managed,
                 "preflight": self._preflight is not None and self._preflight.goes_on,
             },

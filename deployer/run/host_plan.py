@@ -223,8 +223,23 @@ class HostPlanner:
         return self._desired(project, self._ask_facts(project, will_change=will_change))
 
     def _desired(self, project: Project, about: HostFacts) -> DesiredState:
+        desired = self._rendered(project, about)
+        if project.drain is not None:
+            from deployer.sites.drains import changed
+
+            about = replace(about, drained=changed(desired.sites, project.drain))
+            desired = replace(self._rendered(project, about), purpose=str(project.drain))
+        if any(about.drained.values()):
+            from deployer.sites.drains import notes
+
+            drained = notes(desired.sites, command=self._contact.again("drain"))
+            every = dict.fromkeys((*self.state.notes, *drained))
+            self.state = replace(self.state, notes=tuple(every))
+        return self._remember(with_chains(desired, about.certificates))
+
+    def _rendered(self, project: Project, about: HostFacts) -> DesiredState:
         options = self._contact.options
-        desired = desired_state(
+        return desired_state(
             project.playbook,
             self._host,
             inventory=project.inventory,
@@ -236,7 +251,6 @@ class HostPlanner:
             ),
             options=project.render_options,
         )
-        return self._remember(with_chains(desired, about.certificates))
 
     def _remember(self, desired: DesiredState) -> DesiredState:
         self.desired = desired
@@ -281,6 +295,7 @@ class HostPlanner:
             served_by=tuple(reply["deployer"]["proxies"]),
             system=system_from(reply["system"]),
             shared=reply["shared"],
+            drained=self.state.managed.get("drained", {}) if self.state.managed else {},
         )
 
     def _refuse_unsupported(self, about: HostFacts, desired: DesiredState) -> None:

@@ -115,7 +115,7 @@ class _Answering:
 
     def named(self, result: CheckResult) -> CheckResult:
         """`result` with the process that answered, if it is of the hop *backend*."""
-        if result.hop != "backend" or " at " not in result.target:
+        if result.hop != "backend" or result.skipped or " at " not in result.target:
             return result
         if self._found is None:
             self._found = self._ask()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deployer.playbook.playbook import Playbook, RenderOptions
     from deployer.run.options import SessionOptions
     from deployer.sites.certificate_files import CertificateFiles
+    from deployer.sites.drains import Drain
 
 _DEFAULT_INVENTORIES = ("inventory.yml", "inventory.yaml", "inventory.ini", "inventory", "hosts")
 
@@ -32,6 +33,7 @@ class Project:
     """A loaded playbook, its inventory, and the selection made on the command line.
 
     `inventories` has one for each play, as the variables of plays may change how to connect.
+    `drain` is a change of what is drained on its hosts.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Project:
     skip_tags: frozenset[str] = frozenset()
     inventories: tuple[Inventory, ...] = ()
     settings: AnsibleSettings
+    drain: Drain | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:

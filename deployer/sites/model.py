@@ -16,7 +16,8 @@ class Upstream:
     Of several, one with twice the `weight` gets twice the clients, and a `backup` gets some only if
     all others have failed. `max_conns` limits the connections to it. With TLS, its certificate may
     be verified, by the CAs of the host's system or those of `ca`, in PEM. It is sent the name
-    `sni`, and must have a certificate for it.
+    `sni`, and must have a certificate for it. One that is `drained` gets no new connections, until
+    an administrator returns it.
     """
 
     host: str = ""
@@ -29,6 +30,7 @@ class Upstream:
     verify: Literal["", "system", "file"] = ""
     ca: str = field(default="", repr=False)
     sni: str = ""
+    drained: bool = False
 
     @property
     def tls_name(self) -> str:
@@ -209,6 +211,11 @@ class Route:
     def at(self, *keys: str) -> SourceRef | None:
         """The position of the first of `keys` that is present, or else of the whole."""
         return next((self.places[key] for key in keys if key in self.places), self.source)
+
+    @property
+    def in_rotation(self) -> tuple[Upstream, ...]:
+        """The upstreams that get new connections."""
+        return tuple(each for each in self.upstreams if not each.drained)
 
     @property
     def pause_s(self) -> float:

@@ -62,6 +62,7 @@ _UPSTREAM: Mapping[str, _Check] = {
     "max_conns": _is(int, _NONE),
     "verify": _one_of("", "system", "file"),
     "sni": _is(str),
+    "drained": _is(bool),
 }
 _ROUTE: Mapping[str, _Check] = {
     "path": _is(str),

@@ -14,6 +14,7 @@ commit carries it along, so confirming the commit confirms it as well.
               was missing above something that was created
 ``sites``     how each site is reached: names, proxy, TLS, and the paths of its WebSockets
 ``handlers``  the handlers in ``notify``, so that a removal can run them
+``drained``   the upstreams that get no new connections, by site; missing if there are none
 
 What a playbook no longer names stays in the inventory until it is removed. Generations of earlier
 versions have no inventory: it is derived from their changes, without the playbooks.
@@ -229,7 +230,10 @@ def _with_record(inventory: Json, record: Json) -> Json:
     handlers = {**inventory["handlers"], **record.get("handlers", {})}
     notified = {name for entry in entries for name in entry.get("notify", [])}
     served = {entry.get("site") for entry in entries}
+    drained = {**inventory.get("drained", {}), **record.get("drained", {})}
+    drained = {domain: each for domain, each in drained.items() if each and domain in served}
     return {
+        **({"drained": drained} if drained else {}),
         "entries": entries,
         "sites": {domain: site for domain, site in sites.items() if domain in served},
         "handlers": {name: handlers[name] for name in handlers if name in notified},

@@ -294,6 +294,7 @@ class Preparation:
             ],
             "sites": commit.get("sites", []),
             "rolls_back_to": commit.get("rolls_back_to"),
+            "purpose": str(commit.get("purpose") or ""),
             "rollback": rollback_after(self._state, commit, self._plan),
             "verified": [],
             "state": "pending",

@@ -97,20 +97,22 @@ def pools(named: Named, services: Sequence[str]) -> list[View]:
     """
     if len(services) == 1:
         return [{"name": named.slug, "services": list(services), "parameters": [""]}]
+    upstreams = named.route.upstreams
     apart = [
         service.replace("://", f"://{number}.") if service.startswith("unix:") else service
         for number, service in enumerate(services, 1)
     ]
     if is_spread(named.route):
-        parameters = [
-            _parameters(number, each) for number, each in enumerate(named.route.upstreams, 1)
-        ]
+        parameters = [_parameters(number, each) for number, each in enumerate(upstreams, 1)]
         return [{"name": named.slug, "services": apart, "parameters": parameters}]
     return [
         {
             "name": f"{named.slug}-{number + 1}",
             "services": [*apart[number:], *apart[:number]],
-            "parameters": [f" lbset={place}" if place else "" for place in range(len(apart))],
+            "parameters": [
+                (f" lbset={place}" if place else "") + _status(upstream)
+                for place, upstream in enumerate([*upstreams[number:], *upstreams[:number]])
+            ],
         }
         for number in range(len(apart))
     ]
@@ -125,4 +127,9 @@ def is_spread(route: Route) -> bool:
 def _parameters(number: int, upstream: Upstream) -> str:
     words = [f" route={number}"]
     words += [f" loadfactor={upstream.weight}"] if upstream.weight != 1 else []
-    return "".join([*words, *([" status=+H"] if upstream.backup else [])])
+    return "".join([*words, _status(upstream)])
+
+
+def _status(upstream: Upstream) -> str:
+    flags = "H" * upstream.backup + "D" * upstream.drained
+    return f" status=+{flags}" if flags else ""

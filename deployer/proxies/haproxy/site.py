@@ -208,6 +208,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
 def _parameters(upstream: Upstream) -> str:
     words = [f" weight {upstream.weight}"] if upstream.weight != 1 else []
     words += [f" maxconn {upstream.max_conns}"] if upstream.max_conns else []
+    words += [" disabled"] if upstream.drained else []
     return "".join([*words, *([" backup"] if upstream.backup else [])])
 
 

@@ -218,7 +218,7 @@ def _wrong_address(finding: Finding, handling: Served, route: Route | None) -> F
     """The fault that the proxy sends the path to a different address than the site's."""
     if finding.code not in _OF_ELSEWHERE or route is None or not route.upstreams:
         return None
-    if not handling.upstreams or set(handling.upstreams) & set(route.upstreams):
+    if not handling.upstreams or {*map(str, handling.upstreams)} & {*map(str, route.upstreams)}:
         return None
     there, meant = ", ".join(map(str, handling.upstreams)), ", ".join(map(str, route.upstreams))
     is_scheme = {_address(each) for each in handling.upstreams} & {

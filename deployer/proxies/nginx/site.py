@@ -249,6 +249,7 @@ def _parameters(upstream: Upstream) -> str:
     words = ["fail_timeout=1s"]
     words += [f"weight={upstream.weight}"] if upstream.weight != 1 else []
     words += [f"max_conns={upstream.max_conns}"] if upstream.max_conns else []
+    words += ["down"] if upstream.drained else []
     return " ".join([*words, *(["backup"] if upstream.backup else [])])
 
 

@@ -26,7 +26,7 @@ _STATES: Mapping[str, tuple[str, Mark]] = {
     "failed": ("failed, nothing changed", "bad"),
     "stranded": ("not in a known good state", "bad"),
     "unreachable": ("unreachable", "bad"),
-    "invalid": ("playbook invalid for this host", "bad"),
+    "invalid": ("not possible on this host", "bad"),
     "not-started": ("not started", "skip"),
     "healthy": ("healthy", "good"),
     "unhealthy": ("unhealthy", "bad"),

@@ -26,7 +26,7 @@ from deployer.verify.planned.routing import (
     probe_of,
     serving_route,
 )
-from deployer.verify.probe.spec import HttpProbe, NoProbe, TlsProbe, UpgradeProbe
+from deployer.verify.probe.spec import HttpProbe, NoProbe, PlannedProbe, TlsProbe, UpgradeProbe
 
 _MOST_ORIGINS = 5
 _REDIRECT_TARGET = "/deployer/verify?redirect=kept"
@@ -61,6 +61,15 @@ def directly(check: PlannedCheck, upstream: Upstream) -> PlannedCheck:
         plain=plain,
         target=target,
         prerequisite=None,
+    )
+
+
+def _drained(route: Route, target: str, probe: PlannedProbe) -> PlannedCheck:
+    """No check of an upstream that gets no new connections: it may be under maintenance."""
+    why = NoProbe(uri=probe.uri, hop="backend", endpoint=probe.endpoint, why="it is drained")
+    name = "handshake" if route.websocket else "page"
+    return PlannedCheck(
+        kind="unprobed", name=name, target=target, hop="backend", probe=why, route=route
     )
 
 
@@ -178,6 +187,9 @@ class _Planner:
         peer, plain = self._probes.peer(route, main), self._probes.plain_to_service(route, main)
         for upstream in dict.fromkeys(route.upstreams):
             probe = at_upstream(peer, upstream)
+            if upstream.drained:
+                yield _drained(route, f"{target} at {probe.endpoint}", probe)
+                continue
             yield PlannedCheck(
                 kind="service",
                 name="handshake",
@@ -323,7 +335,8 @@ class _Planner:
         yield page
         if len(route.upstreams) > 1:
             for upstream in dict.fromkeys(route.upstreams):
-                yield directly(page, upstream)
+                made = directly(page, upstream)
+                yield made if not upstream.drained else _drained(route, made.target, made.probe)
 
     def _page(self, route: Route) -> PlannedCheck:
         headers = (*self._probes.common_headers(), ("Connection", "close"))

@@ -37,7 +37,7 @@ def preflight_checks(
     for check in planned_checks(site, proxy, listen_s=_LISTEN_S, found=found):
         if check.route is None or not _is_forwarded(check):
             continue
-        for upstream in filter(is_asked, dict.fromkeys(check.route.upstreams)):
+        for upstream in filter(is_asked, dict.fromkeys(check.route.in_rotation)):
             before = first.setdefault((check.route.path, upstream), len(chosen))
             made = directly(check, upstream)
             chosen.append(replace(made, prerequisite=before) if check.kind in _DEPENDENT else made)

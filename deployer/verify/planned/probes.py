@@ -93,7 +93,7 @@ class SiteProbes:
             target=path_at_service(route, probe.target),
             headers=(*probe.headers, *self._forwarded(probe)),
         )
-        return at_upstream(made, route.upstreams[0])
+        return at_upstream(made, route.in_rotation[0])
 
     def plain_to_service(self, route: Route, probe: HttpProbe) -> HttpProbe:
         """Return a GET without an upgrade directly to the route's first upstream."""
@@ -112,7 +112,7 @@ class SiteProbes:
             headers=(*kept, *self._forwarded(probe)),
             hidden=probe.hidden,
         )
-        return at_upstream(made, route.upstreams[0])
+        return at_upstream(made, route.in_rotation[0])
 
     def _forwarded(self, probe: HttpProbe) -> tuple[tuple[str, str], ...]:
         """Return the headers that the proxy adds; without them, some apps redirect to HTTPS."""

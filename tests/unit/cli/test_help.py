@@ -91,7 +91,7 @@ def test_every_option_has_a_group_and_a_text(name: str) -> None:
             assert each.help.endswith((".", "]")), each.help
 
 
-_OVER_SSH = "plan apply rollback reload recover verify history status renew schedule"
+_OVER_SSH = "plan apply rollback reload drain recover verify history status renew schedule"
 #: Options that not every command with hosts has, and the commands that can use them.
 USED_BY = {
     "--tags": "check plan apply",
@@ -103,17 +103,17 @@ USED_BY = {
     "--prune": "plan apply",
     "--prune-packages": "plan apply",
     "--prune-certificates": "plan apply",
-    "--check": "apply rollback reload",
-    "--diff": "plan apply rollback",
-    "--yes": "apply rollback reload recover",
-    "--canaries": "apply rollback reload",
-    "--keep": "apply rollback reload",
-    "--no-watchdog": "apply rollback reload",
-    "--confirm-timeout": "apply rollback",
-    "--lock-timeout": "apply rollback reload recover renew",
+    "--check": "apply rollback reload drain",
+    "--diff": "plan apply rollback drain",
+    "--yes": "apply rollback reload drain recover",
+    "--canaries": "apply rollback reload drain",
+    "--keep": "apply rollback reload drain",
+    "--no-watchdog": "apply rollback reload drain",
+    "--confirm-timeout": "apply rollback drain",
+    "--lock-timeout": "apply rollback reload drain recover renew",
     "--no-staging-first": "plan apply renew",
-    "--html": "plan apply rollback reload verify diagnose status renew",
-    "--verbose": "plan apply rollback reload verify diagnose history status renew schedule",
+    "--html": "plan apply rollback reload drain verify diagnose status renew",
+    "--verbose": "plan apply rollback reload drain verify diagnose history status renew schedule",
     "--explain": "check verify diagnose",
     "--user": f"{_OVER_SSH} diagnose",
     "--ask-pass": f"{_OVER_SSH} diagnose",

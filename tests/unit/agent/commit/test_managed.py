@@ -268,3 +268,29 @@ def test_folders_that_were_missing_above_it_are_in_it(agent: AgentProcess, etc: 
     assert {tuple(each["by"]) for each in inventory(agent)["entries"]} == {("q",)}
     confirmed(agent, 2, change(f"file:{etc}/a", None), managed=record("q", *names[1:]))
     assert set(by_name(agent)) == {"c", "two"}
+
+
+def test_what_is_drained_stays_so_until_a_playbook_decides(agent: AgentProcess, etc: Path) -> None:
+    names = (f"file:{etc}/a", f"file:{etc}/b")
+
+    def about(**drained: list[str]) -> dict[str, Any]:
+        named = [
+            {"id": name, "site": site}
+            for name, site in zip(names, ("a.example", "b.example"), strict=True)
+        ]
+        sites = {each["site"]: {"names": [], "paths": []} for each in named}
+        more = {"drained": {f"{key}.example": each for key, each in drained.items()}}
+        return {**record("p"), "named": named, "sites": sites, **(more if drained else {})}
+
+    files = [file_change(etc / "a", b"1"), file_change(etc / "b", b"1")]
+    confirmed(agent, 1, *files, managed=about(a=["http://one:1"], b=["http://two:2"]))
+    confirmed(agent, 2, file_change(etc / "a", b"2"), managed=about(), purpose="drain x")
+    assert inventory(agent)["drained"] == {
+        "a.example": ["http://one:1"],
+        "b.example": ["http://two:2"],
+    }
+    assert agent.ask("history")["generations"][0]["purpose"] == "drain x"
+    confirmed(agent, 3, file_change(etc / "a", b"3"), managed=about(a=[]))
+    assert inventory(agent)["drained"] == {"b.example": ["http://two:2"]}
+    confirmed(agent, 4, change(f"file:{etc}/b", None), managed=about())
+    assert "drained" not in inventory(agent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.checks import planned_checks
 from deployer.verify.planned.model import FOREIGN_ORIGIN, PlannedCheck
 from deployer.verify.planned.routing import concrete, path_at_service, serving_route
-from deployer.verify.probe.spec import HttpProbe
+from deployer.verify.probe.spec import HttpProbe, NoProbe
 
 APP = (Upstream(host="127.0.0.1", port=3000), Upstream(host="127.0.0.1", port=3001))
 
@@ -194,3 +195,21 @@ def test_a_stripped_prefix(route: str, target: str, seen: str) -> None:
 def test_a_wildcard_is_checked_by_a_matching_name() -> None:
     assert concrete("*.a.example") == "wildcard.a.example"
     assert concrete("a.example") == "a.example"
+
+
+def test_a_drained_service_is_left_alone() -> None:
+    pair = (replace(APP[0], drained=True), APP[1])
+    routes = (
+        Route(path="/ws", websocket=True, upstreams=pair),
+        Route(path="/", upstreams=pair),
+    )
+    checks = planned(*routes)
+    left_alone = [f"{each.hop} {each.target}" for each in checks if each.kind == "unprobed"]
+    assert left_alone == ["backend /ws at 127.0.0.1:3000", "backend / at 127.0.0.1:3000"]
+    asked = [
+        probe.endpoint
+        for check in checks
+        for probe in (check.probe, check.peer, check.plain)
+        if probe is not None and probe.hop == "backend" and not isinstance(probe, NoProbe)
+    ]
+    assert {endpoint.port for endpoint in asked} == {3001}
