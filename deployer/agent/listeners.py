@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
-def listeners(ports: list[int]) -> list[Json]:
-    """Which processes listen on TCP ports, on any address; one entry for each unit and port.
+def listeners(ports: list[int] | None) -> list[Json]:
+    """Which processes listen on TCP ports (`None`: all); one entry for each unit and port.
 
     Source: proc_pid_net(5), proc_pid_fd(5), proc_pid_cgroup(5).
     """
-    sockets = {inode: port for _, port, inode in listening_tcp() if port in ports}
+    sockets = {inode: port for _, port, inode in listening_tcp() if ports is None or port in ports}
     found: dict[tuple[int, str], Json] = {}
     for pid, inodes in _holders(set(sockets)):
         process = read_text(f"/proc/{pid}/comm").strip()

@@ -124,8 +124,12 @@ class ManagedEntry(_ManagedEntry, total=False):
     implicit: bool
 
 
-class ReachedSite(TypedDict):
-    """How a site is reached: `paths` are those of its WebSockets."""
+class _OwnPort(TypedDict, total=False):
+    port: int
+
+
+class ReachedSite(_OwnPort):
+    """How a site is reached: `paths` are those of its WebSockets, `port` if it has its own."""
 
     names: list[str]
     proxy: str

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from deployer.agent.settings import Json
 
 
+def _listeners(ports: list[int] | None) -> list[Json]:
+    return listeners(None if ports is None else [int(port) for port in ports])
+
+
 def request_facts(session: Session, request: Json) -> Json:
     """Facts of the host, packages, listeners, shared files, and the state of deployer's commits."""
     names = [check_name(name) for name in request.get("packages", [])]
@@ -36,7 +40,7 @@ def request_facts(session: Session, request: Json) -> Json:
         "facts": facts(),
         "system": system([check_name(name) for name in request.get("tools", [])]),
         "packages": package_versions(names, session.children) if names else {},
-        "listeners": listeners([int(port) for port in request.get("ports", [])]),
+        "listeners": _listeners(request.get("ports", [])),
         "shared": shared_parts(state.sites),
         "deployer": {
             "lock": state.holder(),

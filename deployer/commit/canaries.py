@@ -360,7 +360,7 @@ def _opened_on_routes(
     from deployer.verify.discovery.find import find_websockets
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
-    from deployer.verify.options import ProxyAddress
+    from deployer.verify.options import proxy_of
     from deployer.verify.planned.checks import planned_checks
     from deployer.verify.probe.lockouts import LEFT_ALONE
     from deployer.verify.probe.spec import UpgradeProbe
@@ -370,7 +370,7 @@ def _opened_on_routes(
         (site, check.route, check.probe, check.peer)
         for site in sites
         for check in planned_checks(
-            site, ProxyAddress(), found=find_websockets(site, ProxyAddress(), access)
+            site, proxy_of(site), found=find_websockets(site, proxy_of(site), access)
         )
         if check.represents_route and check.route
         if isinstance(check.probe, UpgradeProbe) and isinstance(check.peer, UpgradeProbe)

@@ -192,12 +192,16 @@ class Contact:
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def facts(self, asked: Mapping[str, Sequence[str | int]] | None = None) -> FactsReply:
+    def facts(self, asked: Mapping[str, Sequence[str | int] | None] | None = None) -> FactsReply:
         """The reply to ``facts``; `asked` are the fields of the request."""
-        fields = {name: list(values) for name, values in (asked or {}).items()}
+        fields = {
+            name: None if values is None else list(values) for name, values in (asked or {}).items()
+        }
         return self.link().request("facts", **fields, doing="reading facts")
 
-    def free_facts(self, asked: Mapping[str, Sequence[str | int]] | None = None) -> FactsReply:
+    def free_facts(
+        self, asked: Mapping[str, Sequence[str | int] | None] | None = None
+    ) -> FactsReply:
         """The same once no other run holds the lock of the host, within ``--lock-timeout``.
 
         Raises:

@@ -24,7 +24,7 @@ _OWN = frozenset({"sample key", "two subprotocols", "page", "opened by page"})
 def site_checks(site: Site, outside: Outside) -> tuple[CheckResult, ...]:
     """Return the outside's own checks of `site`, or a skipped one if no server answers."""
     scheme = "https" if site.has_tls else "http"
-    page = parse_address(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}/")
+    page = parse_address(f"{scheme}://{site.domain.replace('*.', 'any.', 1)}{site.port_in_urls}/")
     lookup, connections = outside.connect(page)
     if all(connection.problem for connection in connections):
         words = "no server answers there" if connections else f"{page.name} {lookup.problem}"

@@ -23,7 +23,7 @@ from deployer.sites.paths import example_of
 from deployer.verify.discovery.find import find_websockets
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
-from deployer.verify.options import ProxyAddress
+from deployer.verify.options import proxy_of
 from deployer.verify.planned.checks import planned_checks
 from deployer.verify.planned.model import Found, PlannedCheck
 from deployer.verify.planned.routing import concrete
@@ -70,7 +70,7 @@ def load_sites(
         access = Access(
             dial=contact.link().open_stream, timeout_s=_TIMEOUT_S, until=Deadline(2 * _TIMEOUT_S)
         )
-        found = find_websockets(site, ProxyAddress(), access)
+        found = find_websockets(site, proxy_of(site), access)
         probes = _probes(site, checks, found)
         if contact.cancelled.is_set():
             break
@@ -98,7 +98,7 @@ def _probes(
     }
     return [
         check
-        for check in planned_checks(site, ProxyAddress(), found=found)
+        for check in planned_checks(site, proxy_of(site), found=found)
         if check.represents_route and check.target not in opened_none
     ]
 
@@ -134,7 +134,7 @@ def _load(
     contact: Contact, site: Site, planned: Sequence[PlannedCheck], options: LoadOptions
 ) -> tuple[LoadResult, Observed]:
     probes = [check.probe for check in planned if isinstance(check.probe, UpgradeProbe)]
-    port = 443 if site.has_tls else 80
+    port = site.serving_port
     address = _address(contact, probes[0], port, options)
     targets = tuple(_target(probe, address, port) for probe in probes)
     before = _state(contact.link(), site)
@@ -258,7 +258,7 @@ def served_route(state: ProxyState, site: Site, route: Route) -> Served | None:
     return served(
         state,
         name=concrete(site.domain),
-        port=443 if site.has_tls else 80,
+        port=site.serving_port,
         path=example_of(route.path),
         tls=site.has_tls,
     )

@@ -330,12 +330,13 @@ def _named_entry(resource: Resource, *, is_deep: bool) -> dict[str, object]:
 
 
 def _reached(site: Site) -> ReachedSite:
-    return {
+    reached: ReachedSite = {
         "names": list(site.names),
         "proxy": site.proxy,
         "tls": site.has_tls,
         "paths": [example_of(route.path) for route in site.routes if route.websocket],
     }
+    return reached if site.port is None else {**reached, "port": site.port}
 
 
 def _handler_record(handler: Handler) -> dict[str, object]:

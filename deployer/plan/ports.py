@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from deployer.model import Proxy, Resource
+from deployer.model import Proxy, Resource, Value
 from deployer.proxies import BY_UNIT, PROXIES
 from deployer.sites.model import Site
+from deployer.sites.values import used_ports
 
 if TYPE_CHECKING:
     from deployer.agent import replies
 
-HTTP_PORT, HTTPS_PORT = 80, 443
-#: The ports whose listeners the `facts` request returns.
-ASKED_PORTS = (HTTP_PORT, HTTPS_PORT)
+_USUAL_PORTS = (80, 443)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +29,14 @@ class Listener:
     def __str__(self) -> str:
         of_unit = f" of {self.unit}.service" if self.unit else ""
         return f"{self.process or 'a process'} (process {self.pid}{of_unit})"
+
+
+def asked_ports(sites: Iterable[Mapping[str, Value]]) -> tuple[int, ...] | None:
+    """The ports whose listeners the `facts` request returns, for `sites` as written; `None`: all.
+
+    The port of a site may be a template, which requires facts.
+    """
+    return None if any("port" in site for site in sites) else _USUAL_PORTS
 
 
 def listeners_from(documents: Iterable[replies.Listener]) -> tuple[Listener, ...]:
@@ -55,7 +62,7 @@ def port_conflicts(
     if not sites:
         return ""
     proxy = sites[0].proxy
-    wanted = {HTTP_PORT, *(HTTPS_PORT for site in sites if site.has_tls)}
+    wanted = used_ports(sites)
     known = {PROXIES[each].unit for each in (proxy, *served_by)} | _stopped_by(resources)
     held: dict[Listener, str] = {}
     for each in listeners:

@@ -185,7 +185,11 @@ def _removed_sites(
         if names:
             found.append(
                 RemovedSite(
-                    domain=domain, names=names, has_tls=site["tls"], paths=tuple(site["paths"])
+                    domain=domain,
+                    names=names,
+                    has_tls=site["tls"],
+                    paths=tuple(site["paths"]),
+                    port=site.get("port"),
                 )
             )
     return tuple(found)

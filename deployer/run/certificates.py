@@ -114,6 +114,7 @@ def _asked(site: Site) -> dict[str, Any]:
     return {
         "domain": site.domain,
         "names": list(site.names),
+        "port": site.serving_port,
         "issuer": issuer if issuer in known else "acme",
         "where": site.tls.certbot if is_acme(site) else _KEEPERS[issuer],
         "directory": directory_of(site) if is_acme(site) else None,

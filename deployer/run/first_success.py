@@ -38,4 +38,4 @@ def url_of(site: Site) -> str:
     pages = [route.path for route in routes if not route.websocket]
     path = "/" if "/" in paths else next(iter(pages or paths), "/")
     host = f"[{name}]" if ":" in name else name
-    return f"{'https' if site.has_tls else 'http'}://{host}{path}"
+    return f"{'https' if site.has_tls else 'http'}://{host}{site.port_in_urls}{path}"

@@ -30,7 +30,7 @@ from deployer.plan.desired import (
 from deployer.plan.lost_reloads import loaded_requests
 from deployer.plan.model import Owed, Plan
 from deployer.plan.plan import make_plan, reload_plan
-from deployer.plan.ports import ASKED_PORTS, listeners_from, port_conflicts
+from deployer.plan.ports import asked_ports, listeners_from, port_conflicts
 from deployer.plan.unsupported import ASKED_TOOLS, refusal, system_from
 from deployer.plan.wire import observation_from_json, owed_from_json
 
@@ -267,7 +267,9 @@ class HostPlanner:
         from deployer.proxies.roles import ASKED_PACKAGES
 
         ask = self._contact.free_facts if will_change else self._contact.facts
-        reply = ask({"packages": ASKED_PACKAGES, "ports": ASKED_PORTS, "tools": ASKED_TOOLS})
+        plays = project.playbook.plays if project else ()
+        ports = asked_ports(site for play in plays for site in play.sites)
+        reply = ask({"packages": ASKED_PACKAGES, "ports": ports, "tools": ASKED_TOOLS})
         status = status_of(reply)
         recover = self._contact.again("recover")
         certificates = self._look_at_certificates(project)

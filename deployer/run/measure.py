@@ -191,7 +191,7 @@ def _measurable(
     contact: Contact, site: Site, found: Mapping[str, Found], checks: Sequence[CheckResult]
 ) -> Site:
     """`site`, except for routes whose service may refuse the handshake, and does."""
-    from deployer.verify.options import ProxyAddress
+    from deployer.verify.options import proxy_of
     from deployer.verify.planned.checks import planned_checks
 
     refused = {
@@ -201,7 +201,7 @@ def _measurable(
         if check.handshake is not None and check.handshake.status_code != 101
     }
     paths = set()
-    for check in planned_checks(site, ProxyAddress(), found=found) if refused else ():
+    for check in planned_checks(site, proxy_of(site), found=found) if refused else ():
         if check.represents_route and check.route and check.target in refused:
             paths.add(check.route.path)
             words = f"idle: {site.domain}{check.target} opens no connection: nothing was measured"
@@ -218,11 +218,11 @@ def _websockets(contact: Contact, site: Site) -> Mapping[str, Found]:
     from deployer.verify.discovery.find import find_websockets
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
-    from deployer.verify.options import TIMEOUT_S, ProxyAddress
+    from deployer.verify.options import TIMEOUT_S, proxy_of
 
     until = Deadline(2 * TIMEOUT_S, interrupt=contact.cancelled)
     access = Access(dial=contact.link().open_stream, timeout_s=TIMEOUT_S, until=until)
-    return find_websockets(site, ProxyAddress(), access)
+    return find_websockets(site, proxy_of(site), access)
 
 
 def _configured(contact: Contact, site: Site) -> dict[str, tuple[Configured, ...]]:

@@ -165,6 +165,7 @@ def settings_of(site: Site, *, certbot: str) -> dict[str, object]:
         "certbot": [certbot],
         "limits": tls.limits,
         "challenge_port": CHALLENGE_PORT,
+        **({"port": site.port} if site.port else {}),
     }
 
 

@@ -227,6 +227,7 @@ class Route:
 class Site:
     """A name that the proxy serves, with the routes behind its paths.
 
+    `port` is `None` for the usual one, 443 with TLS and 80 without.
     `max_body_bytes` limits the size of requests, but not of WebSocket messages. `echo` is a path
     whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
@@ -242,6 +243,7 @@ class Site:
 
     domain: str
     aliases: tuple[str, ...] = ()
+    port: int | None = None
     proxy: Proxy = DEFAULT_PROXY
     tls: Tls = field(default_factory=Tls)
     routes: tuple[Route, ...] = ()
@@ -280,6 +282,17 @@ class Site:
         """Whether the site is served over HTTPS."""
         return self.tls.issuer != "none"
 
+    @property
+    def serving_port(self) -> int:
+        """The port on which the routes are served."""
+        return self.port or (443 if self.has_tls else 80)
+
+    @property
+    def port_in_urls(self) -> str:
+        """``:8443``, or nothing if the port is the usual one of the scheme."""
+        usual = 443 if self.has_tls else 80
+        return "" if self.serving_port == usual else f":{self.serving_port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedSite:
@@ -289,3 +302,4 @@ class RemovedSite:
     names: tuple[str, ...]
     has_tls: bool
     paths: tuple[str, ...] = ()
+    port: int | None = None

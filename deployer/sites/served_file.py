@@ -100,6 +100,7 @@ _TLS: Mapping[str, _Check] = {
 _SITE: Mapping[str, _Check] = {
     "domain": _is(str),
     "aliases": _texts,
+    "port": _is(int, _NONE),
     "proxy": _one_of(*get_args(Proxy)),
     "tls": _is(dict),
     "routes": _is(list),

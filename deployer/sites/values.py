@@ -56,6 +56,34 @@ def is_challenged(site: Site) -> bool:
     return is_acme(site) and site.tls.challenge == "http-01"
 
 
+def redirects_http(site: Site, *, also_challenged: bool = False) -> bool:
+    """Whether port 80 redirects to the site.
+
+    With a port of its own, it does so only if challenges need that port anyway.
+    """
+    if site.serving_port == 80:
+        return False
+    return site.serving_port == 443 or also_challenged or is_challenged(site)
+
+
+def port_view(site: Site, *, challenge: bool) -> View:
+    """The port of the site, and whether port 80 redirects there."""
+    return {
+        "port": site.serving_port,
+        "port_in_urls": site.port_in_urls,
+        "redirects_http": redirects_http(site, also_challenged=challenge),
+    }
+
+
+def used_ports(sites: Iterable[Site]) -> dict[int, Site]:
+    """The ports that the sites need, each with the first one of them."""
+    found: dict[int, Site] = {}
+    for site in sites:
+        for port in (site.serving_port, 80) if redirects_http(site) else (site.serving_port,):
+            found.setdefault(port, site)
+    return found
+
+
 def certificate_folder(site: Site) -> str:
     """The folder of the site's certificate; for ACME issuers a link to the version in use."""
     folder = f"{CERTIFICATES_FOLDER}/{site.domain}"
@@ -272,7 +300,7 @@ def origin_patterns(site: Site, route: Route) -> tuple[str, ...]:
     own_scheme = "https" if site.has_tls else "http"
     origins = route.origins
     if origins is None:
-        origins = tuple(f"{own_scheme}://{name}" for name in site.served_names)
+        origins = tuple(f"{own_scheme}://{name}{site.port_in_urls}" for name in site.served_names)
     else:
         for origin in origins:
             refuse_unless(PLAIN_ORIGIN, origin, what="the origin", source=route.source)

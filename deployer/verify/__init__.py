@@ -19,19 +19,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from deployer.verify.options import PATIENCE_S, TIMEOUT_S, Limits, ProxyAddress, PublicAccess
+from deployer.verify.options import PATIENCE_S, TIMEOUT_S, Limits, PublicAccess, proxy_of
 
 if TYPE_CHECKING:
     from deployer.model import CheckResult
     from deployer.sites.model import Site
     from deployer.verify.net.stream import Dial
+    from deployer.verify.options import ProxyAddress
     from deployer.verify.planned.model import Found
 
 #: Handshake, message, ping, the same probe directly to the service, and the follow-ups may each
 #: take a full timeout.
 _STEPS = 6
 
-_USUAL_ADDRESS = ProxyAddress()
 _USUAL_LIMITS = Limits()
 
 
@@ -40,7 +40,7 @@ def verify_site(
     *,
     dial: Dial,
     roots_pem: bytes | None = None,
-    proxy: ProxyAddress = _USUAL_ADDRESS,
+    proxy: ProxyAddress | None = None,
     limits: Limits = _USUAL_LIMITS,
     public: PublicAccess | None = None,
     on_result: Callable[[CheckResult], None] | None = None,
@@ -69,6 +69,7 @@ def verify_site(
     longest_s = _longest_s(site, timeout_s=limits.timeout_s, patience_s=limits.patience_s)
     until = Deadline(longest_s, interrupt=limits.interrupt)
     access = Access(dial=dial, timeout_s=limits.timeout_s, until=until, roots_pem=roots_pem)
+    proxy = proxy or proxy_of(site)
     port = proxy.https_port if site.has_tls else proxy.http_port
     changed_at = limits.changed_at
     found: dict[str, Found] = {}

@@ -20,7 +20,7 @@ from deployer.sites.model import Check, Route, Site
 from deployer.sites.paths import example_of
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
-from deployer.verify.options import ProxyAddress
+from deployer.verify.options import ProxyAddress, proxy_of
 from deployer.verify.planned.checks import planned_checks
 from deployer.verify.planned.model import Found, PlannedCheck
 from deployer.verify.planned.routing import concrete, probe_of
@@ -181,7 +181,7 @@ def idle_plan(
     the reason to report, if any.
     """
     groups = []
-    for route, check in _representatives(site, proxy or ProxyAddress(), found or {}):
+    for route, check in _representatives(site, proxy or proxy_of(site), found or {}):
         group = _Group(route=route, waiting=[])
         expected_s = min(limit_s, _wanted_s(route, configured))
         probes = [each for each in (check.peer, check.probe) if isinstance(each, UpgradeProbe)]
@@ -189,7 +189,7 @@ def idle_plan(
             skipped = IdleOutcome(hop="public", outcome="skipped", words=why_not_public)
             group.skipped.append(skipped)
         elif isinstance(check.probe, UpgradeProbe) and public is not None:
-            outside = _outside(site, check.probe, public, proxy or ProxyAddress())
+            outside = _outside(site, check.probe, public, proxy or proxy_of(site))
             if isinstance(outside, IdleOutcome):
                 group.skipped.append(outside)
             else:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from deployer.sites.model import Site
     from deployer.verify.planned.public_checks import HostAddresses
     from deployer.verify.public.dial import PublicDial
 
@@ -34,6 +35,15 @@ class ProxyAddress:
         """Return `name` as written in Host, Origin and URLs."""
         port, usual = (self.https_port, 443) if https else (self.http_port, 80)
         return f"{name}:{port}" if self.is_named and port != usual else name
+
+
+def proxy_of(site: Site) -> ProxyAddress:
+    """The address on the host of the proxy that serves `site`."""
+    if not site.port_in_urls:
+        return ProxyAddress()
+    if site.has_tls:
+        return ProxyAddress(https_port=site.serving_port, is_named=True)
+    return ProxyAddress(http_port=site.serving_port, is_named=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from deployer.verify.options import PATIENCE_S, TIMEOUT_S, ProxyAddress
+from deployer.verify.options import PATIENCE_S, TIMEOUT_S, proxy_of
 
 if TYPE_CHECKING:
     import threading
@@ -38,18 +38,18 @@ def preflight_site(
     from deployer.verify.planned.preflight import preflight_checks
     from deployer.verify.run import RELOAD_S, run_checks
 
-    checks = preflight_checks(site, ProxyAddress(), is_asked=is_asked)
+    checks = preflight_checks(site, proxy_of(site), is_asked=is_asked)
     if not checks:
         return ()
     until = Deadline(PATIENCE_S + _STEPS * TIMEOUT_S, interrupt=interrupt)
     access = Access(dial=dial, timeout_s=TIMEOUT_S, until=until)
     found = {
         path: websocket
-        for path, websocket in find_websockets(site, ProxyAddress(), access).items()
+        for path, websocket in find_websockets(site, proxy_of(site), access).items()
         if any(check.route and check.route.path == path for check in checks)
     }
     if found:
-        checks = preflight_checks(site, ProxyAddress(), is_asked=is_asked, found=found)
+        checks = preflight_checks(site, proxy_of(site), is_asked=is_asked, found=found)
     return run_checks(
         site, checks, access, patience_s=RELOAD_S + patience_s, age_s=RELOAD_S, on_result=None
     )

@@ -148,7 +148,10 @@ def _checked(
 def _places(site: RemovedSite, proxy: ProxyAddress) -> Iterator[_Place]:
     plain = Endpoint(host=proxy.host, port=proxy.http_port)
     secure = Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
-    for endpoint in (plain, secure) if site.has_tls else (plain,):
+    served = (plain, secure) if site.has_tls else (plain,)
+    if site.port is not None:
+        served = (Endpoint(host=proxy.host, port=site.port, tls=site.has_tls),)
+    for endpoint in served:
         yield _Place(endpoint=endpoint, target="/", is_upgrade=False)
         for path in site.paths:
             yield _Place(endpoint=endpoint, target=path, is_upgrade=True)

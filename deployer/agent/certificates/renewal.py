@@ -168,7 +168,8 @@ class Renewal:
         problem = self._reload(settings for settings, _ in changed)
         for settings, version in changed:
             domain = settings["domain"]
-            why = problem or wait_until_served(domain, version.serial)
+            port = settings.get("port", 443)
+            why = problem or wait_until_served(domain, version.serial, port=port)
             if why:
                 self._note_failure(settings, f"the new certificate is not in use: {why}")
                 Versions(domain).note(unused=version.serial)

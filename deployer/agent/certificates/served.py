@@ -39,12 +39,12 @@ def served_certificate(domain: str, *, port: int = 443) -> Certificate:
         raise NotServed(f"the TLS handshake failed: {error}") from None
 
 
-def wait_until_served(domain: str, serial: str) -> str:
+def wait_until_served(domain: str, serial: str, *, port: int = 443) -> str:
     """Wait until the proxy serves the certificate `serial`; returns the problem, if any."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            found = served_certificate(domain).serial
+            found = served_certificate(domain, port=port).serial
             problem = "" if found == serial else f"the proxy still serves {found}"
         except NotServed as error:
             problem = str(error)

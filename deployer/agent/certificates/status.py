@@ -35,7 +35,7 @@ def status_of(site: Json) -> Json:
     versions = Versions(domain)
     state = versions.state()
     certificate = _on_disk(domain)
-    served = _served(domain)
+    served = _served(domain, site.get("port", 443))
     window = state.get("ari") or {}
     is_ours = certificate is not None and window.get("serial") == certificate.serial
     at = due_at(certificate, state) if certificate and site["where"] != "you" else None
@@ -77,9 +77,9 @@ def _on_disk(domain: str) -> Certificate | None:
     return None
 
 
-def _served(domain: str) -> Json:
+def _served(domain: str, port: int) -> Json:
     try:
-        found = served_certificate(domain)
+        found = served_certificate(domain, port=port)
     except NotServed as error:
         nothing = dict.fromkeys(("serial", "not_after", "issuer"))
         return {**nothing, "names": [], "error": str(error)}

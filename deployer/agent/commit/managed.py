@@ -167,6 +167,7 @@ def _reached(site: Json) -> Json:
         "names": [site["domain"], *site.get("aliases", [])],
         "proxy": site.get("proxy", ""),
         "tls": site.get("tls", {}).get("issuer", "none") != "none",
+        **({"port": site["port"]} if site.get("port") else {}),
         "paths": [route["path"] for route in site.get("routes", []) if route.get("websocket")],
     }
 

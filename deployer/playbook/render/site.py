@@ -73,6 +73,7 @@ def to_site(
     _check_cors(routes, node, problems)
     _check_upstreams(routes, node, problems)
     _check_names(model, node, problems)
+    _check_port(model, node, problems)
     _check_echo(model, routes, node, problems)
     checks = tuple(
         _check(check, node, number, routes, problems) for number, check in enumerate(model.verify)
@@ -88,6 +89,7 @@ def to_site(
         redirects=tuple(
             (alias.name, alias.redirects_to) for alias in model.aliases if alias.redirects_to
         ),
+        port=model.port,
         proxy=cast(Proxy, model.proxy),
         tls=tls,
         routes=routes,
@@ -303,6 +305,14 @@ def _check_cors(routes: tuple[Route, ...], node: YamlMap, problems: Problems) ->
                         hint="remove it from response_headers",
                     )
                 )
+
+
+def _check_port(model: SiteModel, node: YamlMap, problems: Problems) -> None:
+    is_plain = model.tls is None or model.tls.issuer == "none"
+    wrong = {443: is_plain, 80: not is_plain}.get(model.port or 0, False)
+    if wrong:
+        words = "443 requires 'tls'" if is_plain else "80 is for plain HTTP"
+        problems.add(spot_of(node, "port").error(f"port {words}"))
 
 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:

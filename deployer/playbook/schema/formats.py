@@ -306,6 +306,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "package name": values.package,
     "unit name": values.unit,
     "port": values.port,
+    "port in URLs": _matching("a port", r":[0-9]{1,5}"),
     "host name": lambda value: values.domain(_string(value, "a host name"), wildcard=False),
     "domain": lambda value: values.domain(_string(value, "a domain")),
     "URL path": values.url_path,

@@ -36,6 +36,7 @@ from deployer.playbook.schema.types import (
     Line,
     Origin,
     Origins,
+    Port,
     Proxy,
     RequestPath,
     RouteSnippets,
@@ -262,6 +263,7 @@ class SiteModel(Strict):
     aliases: list[Annotated[AliasModel, Before(as_alias)]] = field(
         [], description="Further names of the site."
     )
+    port: Port | None = field(None, description="The port; default: 443 with tls, 80 without.")
     proxy: Proxy = field(DEFAULT_PROXY, description="The reverse proxy that serves the site.")
     tls: TlsModel | None = field(
         None, description="How the site gets its certificate; plain HTTP without it."

@@ -53,6 +53,7 @@ from deployer.sites.values import (
     is_private,
     max_body_of,
     origin_patterns,
+    port_view,
     redirect_view,
     refuse_buffering,
     refuse_unless,
@@ -85,7 +86,7 @@ _UNLIMITED = 2**63 - 1
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), redirects=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls(), port=None)
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -124,6 +125,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        **port_view(site, challenge=challenge),
         "maintenance": site.maintenance,
         "link": _link(site),
         "host_pattern": "|".join(host_patterns(site)),
@@ -177,6 +179,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
     headers = [*SET_HEADERS, *REMOVED_HEADERS]
     return {
         "apache_modules": list(_modules(sites)),
+        "apache_ports": sorted({site.serving_port for site in sites} - {80, 443}),
         "apache_client_headers": headers,
         "apache_underscored_headers": underscored(headers),
     }

@@ -39,6 +39,7 @@ from deployer.sites.values import (
     is_private,
     max_body_of,
     origin_patterns,
+    port_view,
     redirect_view,
     refuse_buffering,
     refuse_unless,
@@ -53,7 +54,7 @@ _LONGEST_S = 2_147_483
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), redirects=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls(), port=None)
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -86,6 +87,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        **port_view(site, challenge=challenge),
         "maintenance": site.maintenance,
         "private": is_private(site),
         "underscores": site.underscores_in_headers,

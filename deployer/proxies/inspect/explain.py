@@ -265,5 +265,5 @@ def _request_of(result: CheckResult, site: Site, port: int | None) -> _Request:
 
 def _asked_of(site: Site, path: str, port: int | None) -> _Request:
     name = site.domain.replace("*.", "any.", 1)
-    usual = 443 if site.has_tls else 80
+    usual = site.serving_port
     return _Request(name=name, port=port or usual, path=path.partition("?")[0], tls=site.has_tls)

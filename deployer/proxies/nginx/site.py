@@ -44,6 +44,7 @@ from deployer.sites.values import (
     max_body_of,
     name_prefix,
     origin_patterns,
+    port_view,
     redirect_view,
     refuse_unless,
     scheme_of,
@@ -63,7 +64,7 @@ _LONGEST_PATTERN = 3000
 
 def bootstrap(site: Site) -> View:
     """The values of a site that has no certificate yet: it only answers challenges."""
-    bare = replace(site, routes=(), redirects=(), tls=Tls())
+    bare = replace(site, routes=(), redirects=(), tls=Tls(), port=None)
     return {**view(bare, challenge=True), "only_challenges": True}
 
 
@@ -90,6 +91,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
+        **port_view(site, challenge=challenge),
         "maintenance": site.maintenance,
         "is_address": is_address(site.domain),
         # A parameter has at most 4096 bytes; more names need a map, which takes a variable.
@@ -127,10 +129,13 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
     Raises:
         SourceError: two sites that would both have to be the port's default.
     """
-    addresses = [site for site in sites if site.has_tls and is_address(site.domain)]
-    for other in addresses[1:]:
+    first: dict[int, Site] = {}
+    for other in (site for site in sites if site.has_tls and is_address(site.domain)):
+        one = first.setdefault(other.serving_port, other)
+        if one is other:
+            continue
         raise SourceError(
-            f"{other.domain} and {addresses[0].domain} are both addresses, and clients that"
+            f"{other.domain} and {one.domain} are both addresses, and clients that"
             " connect "
             "to an address send no server name",
             source=other.source,

@@ -76,7 +76,8 @@ def _entry(block: Directive, source: str) -> tuple[str | None, dict[str, str]]:
     for word, value in words.items():
         found = _match(word, source) if word.startswith("~") else None
         if found is not None:
-            return value, {str(n): each or "" for n, each in enumerate(found.groups(), 1)}
+            numbered = {str(n): each or "" for n, each in enumerate(found.groups(), 1)}
+            return value, {**numbered, **{n: each or "" for n, each in found.groupdict().items()}}
     return words.get("default"), {}
 
 
@@ -86,7 +87,8 @@ _PARAMETERS = frozenset({"default", "hostnames", "include", "volatile"})
 def _match(word: str, source: str) -> re.Match[str] | None:
     flags = re.IGNORECASE if word.startswith("~*") else 0
     try:
-        return re.search(word.lstrip("~").removeprefix("*"), source, flags)
+        pattern = re.sub(r"\(\?<(?=[A-Za-z_])", "(?P<", word.lstrip("~").removeprefix("*"))
+        return re.search(pattern, source, flags)
     except re.error:
         return None
 

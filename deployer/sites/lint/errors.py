@@ -7,8 +7,7 @@ from collections.abc import Iterator, Sequence
 from deployer.sites.lint.note import Note, error
 from deployer.sites.model import Site, Upstream
 from deployer.sites.paths import nameless, path_of
-
-_HTTP_PORT, _HTTPS_PORT = 80, 443
+from deployer.sites.values import used_ports
 
 
 def errors_of(sites: Sequence[Site]) -> Iterator[Note]:
@@ -19,13 +18,29 @@ def errors_of(sites: Sequence[Site]) -> Iterator[Note]:
             "two-proxies",
             f"{other.domain} uses {other.proxy} on a host where {sites[0].domain} uses "
             f"{sites[0].proxy}",
-            "Both would listen on ports 80 and 443: use one proxy per host.",
+            "Both would listen on the same ports: use one proxy per host.",
             other.at("proxy"),
         )
-    ports = {_HTTP_PORT, *(_HTTPS_PORT for site in sites if site.has_tls)}
+    ports = set(used_ports(sites))
+    yield from _mixed_ports(sites)
     for site in sites:
         yield from _paths_twice(site)
         yield from _loops(site, ports)
+
+
+def _mixed_ports(sites: Sequence[Site]) -> Iterator[Note]:
+    first: dict[int, Site] = {}
+    for site in sites:
+        other = first.setdefault(site.serving_port, site)
+        if site.has_tls != other.has_tls:
+            with_tls, without = (site, other) if site.has_tls else (other, site)
+            yield error(
+                "mixed-port",
+                f"{with_tls.domain} serves port {site.serving_port} with TLS, and "
+                f"{without.domain} without",
+                "A port speaks one of both: give the sites different ports.",
+                site.at("port", "domain"),
+            )
 
 
 def _names_twice(sites: Sequence[Site]) -> Iterator[Note]:

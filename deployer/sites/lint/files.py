@@ -55,23 +55,24 @@ def _addresses(resource: Resource, text: str, sites: dict[str, Site]) -> Iterato
         if site is None or found[0] in seen:
             continue
         seen.add(found[0])
-        if scheme == "ws" and site.has_tls and port in ("", ":80", ":443"):
+        own = ("", ":80", ":443", site.port_in_urls)
+        if scheme == "ws" and site.has_tls and port in own:
             yield warning(
                 "ws-on-https",
                 f"{resource.name} contains {found[0]}, but {name} is served with TLS",
                 "Browsers block it on a page loaded over https, and no WebSocket client "
-                f"follows the redirect of port 80: write wss://{name}.",
+                f"follows the redirect of port 80: write wss://{name}{site.port_in_urls}.",
                 resource.source or site.at("tls"),
             )
-        elif scheme == "wss" and not site.has_tls and port in ("", ":443"):
+        elif scheme == "wss" and not site.has_tls and port in ("", ":443", site.port_in_urls):
             yield warning(
                 "wss-on-http",
                 f"{resource.name} contains {found[0]}, but {name} is served without TLS",
-                f"The site does not listen on port 443: write ws://{name}, or give the site "
+                f"The site does not speak TLS: write ws://{name}{site.port_in_urls}, or give it "
                 "a certificate under tls.",
                 resource.source or site.at("tls", "domain"),
             )
-        elif port in ("", ":80", ":443") and _is_unserved(site, found[4]):
+        elif port in own and _is_unserved(site, found[4]):
             yield warning(
                 "ws-path",
                 f"{resource.name} contains {found[0]}, but no websocket route of {site.domain} "
@@ -102,7 +103,7 @@ def _goaccess(resource: Resource, text: str, sites: dict[str, Site]) -> Iterator
             "ws-url-port",
             f"{resource.name}: GoAccess's page would connect to port {port} of {address[2]}",
             f"It adds its own port to a URL that has none: write "
-            f"{address[1]}://{address[2]}:{443 if site.has_tls else 80}{address[4] or '/'}.",
+            f"{address[1]}://{address[2]}:{site.serving_port}{address[4] or '/'}.",
             resource.source or site.at("domain"),
         )
     route = route_of(site, address[4] or "/")

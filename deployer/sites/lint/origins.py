@@ -16,7 +16,7 @@ def origins(site: Site, route: Route) -> Iterator[Note]:
 
 def _own(site: Site, route: Route, listed: set[str]) -> Iterator[Note]:
     scheme, port = ("https", 443) if site.has_tls else ("http", 80)
-    of_names = {name: f"{scheme}://{_host(name)}" for name in site.names}
+    of_names = {name: f"{scheme}://{_host(name)}{site.port_in_urls}" for name in site.names}
     missing = {
         name: origin
         for name, origin in of_names.items()

@@ -31,6 +31,14 @@ def tls(site: Site) -> Iterator[Note]:
                     "`issuer: internal`.",
                     site.at("domain" if name == site.domain else "aliases"),
                 )
+    if site.tls.hsts_s and site.port_in_urls:
+        yield warning(
+            "hsts-port",
+            f"{site.domain}: hsts is set on port {site.serving_port}",
+            "It applies to all ports of the name: browsers then refuse plain HTTP on each of "
+            "them, and open port 443 instead of 80.",
+            site.at("tls.hsts"),
+        )
     untrusted = _WHY_UNTRUSTED.get(site.tls.issuer)
     if untrusted and site.tls.hsts_s:
         yield warning(

@@ -197,7 +197,7 @@ def _leads_to_https(case: Case, location: str) -> bool:
     except ValueError:
         return False
     same_place = (got.hostname, got.path, got.query) == (asked.hostname, asked.path, asked.query)
-    return got.scheme == "https" and same_place and port in (None, 443)
+    return got.scheme == "https" and same_place and (port or 443) == case.site.serving_port
 
 
 def _page(case: Case) -> Verdict:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from deployer.model import CheckResult, Finding
-from deployer.plan.ports import HTTP_PORT, HTTPS_PORT, Listener
+from deployer.plan.ports import Listener
 from deployer.proxies import PROXIES, ProxyServer
 from deployer.sites.model import Site
+from deployer.sites.values import used_ports
 
 CHECK_NAME = "serving proxy"
 
@@ -22,7 +23,7 @@ def proxy_checks(sites: Iterable[Site], listeners: Sequence[Listener]) -> tuple[
 
 def _checks(site: Site, listeners: Sequence[Listener]) -> Iterator[CheckResult]:
     proxy = PROXIES[site.proxy]
-    ports = (HTTP_PORT, HTTPS_PORT) if site.has_tls else (HTTP_PORT,)
+    ports = sorted(used_ports([site]))
     found = {port: [each for each in listeners if each.port == port] for port in ports}
     served = [port for port in ports if found[port]]
     if not served:

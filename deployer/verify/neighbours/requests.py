@@ -117,7 +117,7 @@ def pages_of(sites: Iterable[Site]) -> tuple[NeighbourRequest, ...]:
                 proxy=site.proxy,
                 name=site.domain,
                 asked=site.domain,
-                port=443 if site.has_tls else 80,
+                port=site.serving_port,
                 address="127.0.0.1",
                 tls=site.has_tls,
             ),

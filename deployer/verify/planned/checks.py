@@ -125,6 +125,8 @@ class _Planner:
             yield PlannedCheck(
                 kind="certificate", name="certificate", target=name, hop="proxy", probe=probe
             )
+        if not self._probes.redirects_http:
+            return
         uri = f"http://{self._probes.domain}{_REDIRECT_TARGET}"
         yield PlannedCheck(
             kind="redirect",
@@ -152,7 +154,7 @@ class _Planner:
             return  # it does not name itself in responses
         headers = (*get.headers, ("Connection", "close"))
         banner = replace(get, headers=headers, limit_s=security.PLAIN_S)
-        if PROXIES[self._site.proxy].traits.keeps_server_header and self._probes.https:
+        if PROXIES[self._site.proxy].traits.keeps_server_header and self._probes.redirects_http:
             # A Server header may be the service's; that of a redirect is always the proxy's.
             banner = replace(
                 banner,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from deployer.sites.model import Check, Route, Site, Upstream
+from deployer.sites.values import redirects_http
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.routing import concrete, is_open, path_at_service
 from deployer.verify.probe.spec import Endpoint, HttpProbe, Trust, UpgradeProbe
@@ -21,6 +22,8 @@ class SiteProbes:
         self._proxy = proxy
         self.domain = concrete(site.domain)
         self.https = site.has_tls
+        self.redirects_http = self.https and redirects_http(site)
+        self._port = site.serving_port
         self.redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
         self.serving = (
             Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
@@ -122,7 +125,7 @@ class SiteProbes:
             ("X-Forwarded-For", "127.0.0.1"),
             ("X-Forwarded-Proto", "https" if self.https else "http"),
             ("X-Forwarded-Host", host),
-            ("X-Forwarded-Port", "443" if self.https else "80"),
+            ("X-Forwarded-Port", str(self._port)),
         )
 
 

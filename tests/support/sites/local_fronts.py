@@ -64,8 +64,8 @@ class LocalFront:
     proxy: str
     rendered: Rendered
 
-    def connect(self, name: str, *, tls: bool = True) -> socket.socket:
-        port = self.rendered.https if tls else self.rendered.http
+    def connect(self, name: str, *, tls: bool = True, port: int = 0) -> socket.socket:
+        port = port or (self.rendered.https if tls else self.rendered.http)
         line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         if not tls:
             return line
@@ -80,12 +80,13 @@ class LocalFront:
         method: str = "GET",
         body: bytes = b"",
         tls: bool = False,
+        port: int = 0,
     ) -> Answer:
         """One request on a connection of its own."""
         rows = [f"{method} {target} HTTP/1.1", f"Host: {name}", *headers]
         if not any(row.lower().startswith("connection:") for row in headers):
             rows.append("Connection: close")
-        with self.connect(name, tls=tls) as line:
+        with self.connect(name.partition(":")[0], tls=tls, port=port) as line:
             line.sendall("\r\n".join([*rows, "", ""]).encode("latin-1") + body)
             return _read(line, method)
 
@@ -157,7 +158,7 @@ def _render(playbook: str, folder: Path) -> Rendered:
     names = set(re.findall(r"/etc/ssl/deployer/([^/\s\"]+)/", _everything(etc)))
     names |= {path.stem for path in etc.glob("haproxy/deployer/*.pem")}
     for name in names:
-        files = authority.certificate_for([name])
+        files = authority.certificate_for([name, f"www.{name}"])
         where = etc / "ssl/deployer" / name
         where.mkdir(parents=True, exist_ok=True)
         (where / "fullchain.pem").write_bytes(files.fullchain_pem)
@@ -201,7 +202,10 @@ def _apache(rendered: Rendered, program: Path) -> list[list[str]]:
         http=rendered.http,
         https=rendered.https,
         modules="\n".join(f"LoadModule {name}_module {_module(name)}" for name in names),
-        shared=rendered.text("apache2/conf-available/zz-deployer.conf"),
+        shared="".join(
+            rendered.text(f"apache2/conf-available/{path.name}")
+            for path in sorted((folder / "conf-available").iterdir())
+        ),
         sites=sites,
     )
     path = folder / "here.conf"

@@ -41,6 +41,15 @@ def test_a_proxy_in_a_different_unit() -> None:
     assert "of mine.service" in words(Listener(port=80, pid=9, process="haproxy", unit="mine"))
 
 
+def test_a_site_with_its_own_port_needs_no_other() -> None:
+    about = {"domain": "example.com", "proxy": "haproxy", "routes": ROUTES, "port": 8443}
+    assert words(CADDY, NGINX, sites=(cases.site(**about),)) == ""
+    held = Listener(port=8443, pid=9, process="java", unit="tomcat")
+    assert "port 8443 is held by java" in words(held, sites=(cases.site(**about),))
+    acme = cases.site(**about, tls={"issuer": "letsencrypt"})
+    assert "port 80 is held by nginx" in words(NGINX, sites=(acme,))
+
+
 def test_all_ports_are_named() -> None:
     found = words(NGINX, CADDY)
     assert "port 80 is held by nginx" in found
