@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from deployer.model import Document
-from deployer.sites.model import Check, Dns, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import AuthRequest, Check, Dns, Redirect, Route, Site, Tls, Upstream
 
 #: What only the proxy needs of a route; some of it is secret.
 _OF_PROXY = (
@@ -60,7 +60,7 @@ def _tls(document: Document) -> Tls:
 
 def _route(document: Document) -> Route:
     origins, redirect = document["origins"], document.get("redirect")
-    probe = document.get("probe")
+    probe, auth = document.get("probe"), document.get("auth")
     return Route(
         **{
             **document,
@@ -70,6 +70,7 @@ def _route(document: Document) -> Route:
             "allow": tuple(document.get("allow", ())),
             "deny": tuple(document.get("deny", ())),
             "redirect": Redirect(**redirect) if redirect else None,
+            "auth": AuthRequest(**{**auth, "headers": tuple(auth["headers"])}) if auth else None,
         }
     )
 

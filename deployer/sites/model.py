@@ -145,6 +145,27 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthRequest:
+    """A service that is asked about each request, with a request for `path`.
+
+    `headers` of its answer are sent to the route's service. Pages that it refuses are redirected
+    to `sign_in`, followed by the page's URL if it ends with ``=``, or to the answer's Location.
+    """
+
+    host: str
+    port: int
+    tls: bool = False
+    path: str
+    headers: tuple[str, ...] = ()
+    sign_in: str | None = None
+
+    @property
+    def service(self) -> Upstream:
+        """Where the service listens."""
+        return Upstream(host=self.host, port=self.port, tls=self.tls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
     """Which pages of other origins may read a route's answers, and how they may ask.
 
@@ -192,6 +213,7 @@ class Route:
     request_rate: Rate | None = None
     handshake_rate: Rate | None = None
     cors: Cors | None = None
+    auth: AuthRequest | None = None
     balance: Literal["source", "round_robin", "least_conn"] = "source"
     sticky: bool = False
     strip_prefix: bool = False

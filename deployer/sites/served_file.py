@@ -14,7 +14,17 @@ from typing import Any, get_args
 
 from deployer.errors import UsageError
 from deployer.model import Proxy
-from deployer.sites.model import Cors, Headers, Rate, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import (
+    AuthRequest,
+    Cors,
+    Headers,
+    Rate,
+    Redirect,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
 
 _NOTE = "deployer wrote this file: change the playbook instead"
 
@@ -64,6 +74,14 @@ _UPSTREAM: Mapping[str, _Check] = {
     "sni": _is(str),
     "drained": _is(bool),
 }
+_AUTH: Mapping[str, _Check] = {
+    "host": _is(str),
+    "port": _is(int),
+    "tls": _is(bool),
+    "path": _is(str),
+    "headers": _texts,
+    "sign_in": _is(str, _NONE),
+}
 _ROUTE: Mapping[str, _Check] = {
     "path": _is(str),
     "match": _one_of("prefix", "exact"),
@@ -80,6 +98,7 @@ _ROUTE: Mapping[str, _Check] = {
     "request_rate": lambda value: _has(value, _RATE),
     "handshake_rate": lambda value: _has(value, _RATE),
     "cors": lambda value: _has(value, _CORS),
+    "auth": lambda value: _has(value, _AUTH),
     "spa": _is(bool),
     "redirect": lambda value: _has(value, {"to": _is(str), "code": _is(int)}),
     "request_headers": lambda value: _has(value, _HEADERS),
@@ -200,6 +219,7 @@ def _route(document: object) -> Route:
             if "handshake_rate" in route
             else None,
             "cors": Cors(**_tuples(route["cors"])) if "cors" in route else None,
+            "auth": AuthRequest(**_tuples(route["auth"])) if "auth" in route else None,
             "redirect": Redirect(**route["redirect"]) if "redirect" in route else None,
             "request_headers": _headers(route.get("request_headers", {})),
             "response_headers": _headers(route.get("response_headers", {})),
@@ -221,10 +241,13 @@ def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in values)
 
 
+_NESTED = (AuthRequest, Cors, Headers, Rate, Redirect)
+
+
 def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:
     """The values that are not the default."""
     return {
-        field.name: asdict(value) if isinstance(value, (Cors, Headers, Rate, Redirect)) else value
+        field.name: asdict(value) if isinstance(value, _NESTED) else value
         for field in fields(part)
         if field.name in known and (value := getattr(part, field.name)) != field.default
     }

@@ -187,6 +187,20 @@ def redirect_view(site: Site, route: Route) -> View | None:
     }
 
 
+def auth_headers(sites: Iterable[Site]) -> list[str]:
+    """Headers about users that services of the sites get from authentication services."""
+    asked = (route.auth for site in sites for route in site.routes if route.auth)
+    return list({name.lower(): name for auth in asked for name in auth.headers}.values())
+
+
+def removed_of(site: Site, route: Route) -> list[str]:
+    """Headers that the service of a route does not get from clients."""
+    own = {name.lower() for name in route.auth.headers} if route.auth else set()
+    own |= {name.lower() for name, _ in route.request_headers.set}
+    forged = [name for name in auth_headers([site]) if name.lower() not in own]
+    return [*route.request_headers.remove, *forged]
+
+
 #: The headers of CORS in answers: the proxy's replace those of the service.
 CORS_HEADERS = (
     *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"),

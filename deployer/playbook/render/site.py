@@ -5,31 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal, TypedDict, cast
+from typing import Literal, cast
 
 from deployer.errors import SourceError
 from deployer.model import Proxy, SourceRef, Value
 from deployer.playbook.load.library import Library
-from deployer.playbook.schema.cors import CorsModel
+from deployer.playbook.render.access import access_of, check_access, own_routes
 from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
 from deployer.playbook.schema.route_settings import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, Spot, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import (
-    Check,
-    Cors,
-    Dns,
-    Eab,
-    Headers,
-    Rate,
-    Redirect,
-    Route,
-    Site,
-    Tls,
-    Upstream,
-)
+from deployer.sites.model import Check, Dns, Eab, Headers, Redirect, Route, Site, Tls, Upstream
 from deployer.sites.paths import nameless, serving
 
 
@@ -42,15 +30,6 @@ def _upstreams(
     from deployer.playbook.render.trusted_cas import with_cas
 
     return with_cas(found, spot, library, problems)
-
-
-class _Access(TypedDict, total=False):
-    allow: tuple[str, ...]
-    deny: tuple[str, ...]
-    users: tuple[tuple[str, str], ...]
-    request_rate: Rate | None
-    handshake_rate: Rate | None
-    cors: Cors | None
 
 
 def to_site(
@@ -69,8 +48,7 @@ def to_site(
     )
     _check_routes(routes, node, problems)
     _check_probes(routes, node, problems)
-    _check_credentials(routes, node, problems)
-    _check_cors(routes, node, problems)
+    check_access(routes, node, problems)
     _check_upstreams(routes, node, problems)
     _check_names(model, node, problems)
     _check_port(model, node, problems)
@@ -92,7 +70,7 @@ def to_site(
         port=model.port,
         proxy=cast(Proxy, model.proxy),
         tls=tls,
-        routes=routes,
+        routes=(*routes, *own_routes(model, routes, at=spot_of(node).ref)),
         verify=checks,
         drain_s=None if model.drain == "none" else float(model.drain),
         max_body_bytes=_bytes(model.max_body),
@@ -134,7 +112,7 @@ def _route(
         redirect=_redirect(model),
         request_headers=_headers(site.request_headers, model.request_headers),
         response_headers=_headers(site.response_headers, model.response_headers),
-        **_access(site, model),
+        **access_of(site, model),
         snippet=(model.snippets or {}).get(site.proxy, ""),
         balance=model.balance,
         sticky=model.sticky is not None,
@@ -151,33 +129,6 @@ def _route(
         is_probed=model.probe is not False,
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
-    )
-
-
-def _access(site: SiteModel, model: RouteModel) -> _Access:
-    if model.redirect is not None:
-        return {}
-    auth, rates = model.basic_auth or site.basic_auth, model.rate_limit
-    return {
-        "allow": site.allow if model.allow is None else model.allow,
-        "deny": site.deny if model.deny is None else model.deny,
-        "users": auth.users if auth else (),
-        "request_rate": rates.requests if rates else None,
-        "handshake_rate": rates.handshakes if rates else None,
-        "cors": _cors(model.cors or site.cors) if model.websocket is None else None,
-    }
-
-
-def _cors(model: CorsModel | None) -> Cors | None:
-    if model is None:
-        return None
-    return Cors(
-        origins=model.origins,
-        methods=model.methods,
-        headers=model.headers,
-        expose=model.expose,
-        credentials=model.credentials,
-        max_age_s=int(model.max_age),
     )
 
 
@@ -275,34 +226,6 @@ def _check_upstreams(routes: tuple[Route, ...], node: YamlMap, problems: Problem
                 problems.add(
                     spot_of(node, "routes", number, key).error(
                         f"'{key}' requires several upstreams, and '{route.path}' has one"
-                    )
-                )
-
-
-def _check_credentials(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
-    """Check that the checks of routes with passwords have one."""
-    for number, route in enumerate(routes):
-        sent = {name.lower() for name, _ in route.probe.headers} if route.probe else set()
-        if route.users and route.websocket and route.is_probed and "authorization" not in sent:
-            problems.add(
-                spot_of(node, "routes", number).error(
-                    f"the checks of '{route.path}' have no password, and would get 401",
-                    hint='write probe: {headers: {Authorization: "Basic '
-                    "{{ ('NAME:' ~ password) | b64encode }}\"}}, or probe: false",
-                )
-            )
-
-
-def _check_cors(routes: tuple[Route, ...], node: YamlMap, problems: Problems) -> None:
-    """Check that the headers of `cors` are not also set or removed."""
-    for number, route in enumerate(routes):
-        changed = [name for name, _ in route.response_headers.set]
-        for name in (*changed, *route.response_headers.remove) if route.cors else ():
-            if name.lower().startswith("access-control-"):
-                problems.add(
-                    spot_of(node, "routes", number).error(
-                        f"'{route.path}' has 'cors', which sets {name}",
-                        hint="remove it from response_headers",
                     )
                 )
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from deployer.model import DEFAULT_PROXY, Value
 from deployer.playbook.schema import refused as not_supported
+from deployer.playbook.schema.auth_request import AuthRequest
 from deployer.playbook.schema.cors import CorsModel
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
 from deployer.playbook.schema.route_settings import (
@@ -135,6 +136,9 @@ class RouteModel(Strict):
     )
     deny: Clients | None = field(None, description="Addresses that get 403.")
     basic_auth: BasicAuthModel | None = field(None, description="Ask for a name and password.")
+    auth_request: AuthRequest = field(
+        None, description="A service to ask about each request; false: none."
+    )
     rate_limit: RateLimit | None = field(
         None, description="How often one address may send requests."
     )
@@ -199,6 +203,9 @@ class RouteModel(Strict):
         if "root" in node and isinstance(path, str) and re.search(r"(?<!\{)\{(?!\{)", path):
             yield Misplaced("path", "the path of a 'root' has no placeholders")
         probe = node.get("probe")
+        if node.get("auth_request") is True:
+            hint = "write a preset (authelia, authentik, oauth2-proxy) or {url: …}"
+            yield Misplaced("auth_request", "'auth_request' must be a mapping, or false", hint)
         if isinstance(probe, str) and "{{" not in probe:
             hint = f"write probe: {{path: {probe}}}" if probe.startswith("/") else ""
             yield Misplaced("probe", "'probe' must be a mapping, or false", hint)
@@ -216,7 +223,10 @@ _OF_SERVICES = (
     "idle_timeout",
     "request_headers",
 )
-_OF_ANSWERS = ("snippets", "response_headers", "allow", "deny", "basic_auth", "rate_limit", "cors")
+_OF_ANSWERS = (
+    *("snippets", "response_headers", "allow", "deny", "basic_auth", "auth_request"),
+    *("rate_limit", "cors"),
+)
 _OF_FOLDERS = ("index", "spa")
 
 
@@ -285,6 +295,9 @@ class SiteModel(Strict):
     deny: Clients = field((), description="The same for routes without their own.")
     basic_auth: BasicAuthModel | None = field(
         None, description="The same for routes without their own."
+    )
+    auth_request: AuthRequest = field(
+        None, description="The same for routes without their own, and without basic_auth."
     )
     cors: CorsModel | None = field(
         None, description="The same for routes without their own, except those of WebSockets."

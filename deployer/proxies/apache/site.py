@@ -311,6 +311,13 @@ def _check_route(named: Named) -> None:
     """Raise `SourceError` for what Apache cannot do."""
     route, path = named.route, named.path
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
+    if route.auth:
+        raise SourceError(
+            f"Apache cannot ask a service about the requests of {path}: no module of Debian does",
+            source=route.at("auth_request"),
+            hint="nginx and HAProxy can: write `proxy: nginx`. For OpenID Connect, Apache has"
+            " libapache2-mod-auth-openidc, which snippets can configure.",
+        )
     if route.request_rate or route.handshake_rate:
         raise SourceError(
             f"Apache cannot limit the rate of requests to {path}",

@@ -28,6 +28,7 @@ from deployer.sites.values import (
     REMOVED_HEADERS,
     SET_HEADERS,
     View,
+    auth_headers,
     certificate_folder,
     challenge_of,
     check_names,
@@ -43,6 +44,7 @@ from deployer.sites.values import (
     redirect_view,
     refuse_buffering,
     refuse_unless,
+    removed_of,
     scheme_of,
     slugs_of,
     underscored,
@@ -129,13 +131,14 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
                 " wildcard.",
             )
     routes = [route for site in every for route in site.routes]
+    own = [*SET_HEADERS, *REMOVED_HEADERS, *auth_headers(every)]
     roots = sorted({route.root.rstrip("/") or "/" for route in routes if route.root is not None})
     return {
         "haproxy_unix_sockets": any(each.socket for route in routes for each in route.upstreams),
         "haproxy_static_roots": [{"root": root, "name": _name_of_root(root)} for root in roots],
-        "haproxy_client_headers": [*SET_HEADERS, *REMOVED_HEADERS],
+        "haproxy_client_headers": own,
         "haproxy_removed_headers": list(REMOVED_HEADERS),
-        "haproxy_underscored_headers": underscored([*SET_HEADERS, *REMOVED_HEADERS]),
+        "haproxy_underscored_headers": underscored(own),
         "haproxy_own": [_section_name(site) for site in sites],
         "haproxy_site_files": [
             {
@@ -167,6 +170,14 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
     refuse_unless(PLAIN_PATH, path, what="the path", source=route.source)
     if route.root is not None:
         refuse_unless(PLAIN_FILE, route.root, what="the folder", source=route.source)
+    if route.auth is not None and route.auth.service.tls:
+        raise SourceError(
+            f"HAProxy cannot ask {route.auth.service} about the requests of {path}: it asks without"
+            " TLS",
+            source=route.at("auth_request"),
+            hint="Write an http:// URL of a service on the same host or network, or use nginx:"
+            " `proxy: nginx`.",
+        )
     if route.pause_s > _LONGEST_S:
         key = "idle_timeout" if route.websocket or "idle_timeout" in route.places else "timeout"
         raise _too_long(key, route.pause_s, source=route.source)
@@ -193,9 +204,10 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "spa": f"{path.rstrip('/')}/{route.index}" if route.spa else None,
         **({"snippet": route.snippet} if route.snippet else {}),
         **cors_view(route),
+        **_asked(site, route),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
-        "removed_headers": list(route.request_headers.remove),
+        "removed_headers": removed_of(site, route),
         "response_headers": _pairs(route.response_headers.set),
         "hidden_headers": list(route.response_headers.remove),
         "scheme": scheme_of(route),
@@ -205,6 +217,15 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "stripped": route.strip_prefix and path != "/",
         "rule": _rule(site, route),
     }
+
+
+def _asked(site: Site, route: Route) -> View:
+    """Who is asked about the requests of a route, if its playbook says so."""
+    if route.auth is None:
+        return {}
+    from deployer.sites.forward_auth import auth_view
+
+    return {"auth": auth_view(site, route, route.auth)}
 
 
 def _parameters(upstream: Upstream) -> str:

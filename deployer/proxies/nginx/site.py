@@ -32,6 +32,7 @@ from deployer.sites.values import (
     REMOVED_HEADERS,
     SET_HEADERS,
     View,
+    auth_headers,
     certificate_folder,
     challenge_of,
     check_names,
@@ -47,6 +48,7 @@ from deployer.sites.values import (
     port_view,
     redirect_view,
     refuse_unless,
+    removed_of,
     scheme_of,
     size,
     slugs_of,
@@ -141,7 +143,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
-    headers = [*SET_HEADERS, *REMOVED_HEADERS]
+    headers = [*SET_HEADERS, *REMOVED_HEADERS, *auth_headers(sites)]
     return {"nginx_client_headers": headers, "nginx_underscored_headers": underscored(headers)}
 
 
@@ -187,8 +189,9 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         **_access(site, route, prefix=prefix, slug=slug),
         **({"snippet": route.snippet} if route.snippet else {}),
         **cors_view(route),
+        **_asked(site, route),
         "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
-        **_headers(route),
+        **_headers(site, route),
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,
         "refused": rule["variable"] if rule else None,
     }
@@ -210,12 +213,12 @@ def _file_of(site: Site, slug: str) -> str:
     return f"{site.domain.replace('*', '_')}.{slug}"
 
 
-def _headers(route: Route) -> View:
+def _headers(site: Site, route: Route) -> View:
     own = {name.lower() for name, _ in route.request_headers.set}
     return {
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": [
-            *route.request_headers.remove,
+            *removed_of(site, route),
             *(name for name in REMOVED_HEADERS if name.lower() not in own),
         ],
         "own_headers": [name for name in ("Host", "Origin") if name.lower() in own],
@@ -247,6 +250,15 @@ def _redirect_view(site: Site, route: Route, *, variable: str) -> View | None:
     if view is None:
         return None
     return {**view, "variable": variable}
+
+
+def _asked(site: Site, route: Route) -> View:
+    """Who is asked about the requests of a route, if its playbook says so."""
+    if route.auth is None:
+        return {}
+    from deployer.sites.forward_auth import auth_view
+
+    return {"auth": auth_view(site, route, route.auth)}
 
 
 def _parameters(upstream: Upstream) -> str:

@@ -9,7 +9,15 @@ from urllib.parse import urlsplit
 from deployer.model import CheckResult
 from deployer.proxies import PROXIES
 from deployer.sites.model import Site
-from deployer.verify.judge import causes, public, refusals, security, server_findings, whole_site
+from deployer.verify.judge import (
+    auth_request,
+    causes,
+    public,
+    refusals,
+    security,
+    server_findings,
+    whole_site,
+)
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.responsible_hop import (
@@ -32,11 +40,16 @@ _HANDSHAKES: frozenset[Kind] = frozenset(
         "listed-origin",
         "foreign-origin",
         "no-origin",
+        "no-session",
         "entry",
         "http2",
         "public-handshake",
     }
 )
+
+
+#: Why a check passes that an authentication service refuses.
+_NO_SESSION = "a login is required, and the probe has no headers with a session"
 
 
 def judge(
@@ -91,10 +104,22 @@ def _certificate(case: Case) -> Verdict:
 def _handshake(case: Case) -> Verdict:
     if case.attempt.failure is None:
         return _opened(case)
+    if auth_request.is_asked_to_log_in(case.check, case.attempt):
+        return Verdict(True, f"answered {case.status}: {_NO_SESSION}")
     words = refusals.refusal_words(case.check, case.attempts)
     if not words:
         return _failed(case)
     return Verdict(True, words, whole_site.note(case) if case.check.represents_route else None)
+
+
+def _no_session(case: Case) -> Verdict:
+    """A handshake without the session that the route's own has."""
+    if auth_request.is_asked_to_log_in(case.check, case.attempt):
+        return Verdict(True, f"answered {case.status} without the probe's headers")
+    if case.attempt.failure is None:
+        words = "opens without the probe's headers, too: the authentication service admits it"
+        return Verdict(True, words)
+    return _dependent(case) if _fails_like_prerequisite(case) else _failed(case)
 
 
 def _opened(case: Case) -> Verdict:
@@ -235,7 +260,7 @@ def _page(case: Case) -> Verdict:
         return Verdict(False, outcome, finding)
     else:
         there = f"the service itself answers {peer.status_code if peer else 'differently'}"
-        diagnosis = Diagnosis(
+        diagnosis = auth_request.diagnosis(case.check, status) or Diagnosis(
             "bad-gateway" if status >= 500 else "wrong-route",
             f"The proxy does not forward this path correctly: {there}.",
             f"Compare {PROXIES[case.site.proxy].words.backend} with the route's upstream and"
@@ -281,6 +306,7 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "listed-origin": _listed_origin,
     "foreign-origin": _foreign_origin,
     "no-origin": _no_origin,
+    "no-session": _no_session,
     "page": _page,
     "entry": _handshake,
     "old-tls": security.old_tls,

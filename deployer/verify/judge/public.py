@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from deployer.model import Alternative, Finding, Severity
 from deployer.proxies import PROXIES
-from deployer.verify.judge import causes, refusals
+from deployer.verify.judge import auth_request, causes, refusals
 from deployer.verify.judge.causes import REDIRECTS, Diagnosis
 from deployer.verify.judge.responsible_hop import build_finding, symptom_of
 from deployer.verify.judge.statuses import (
@@ -76,6 +76,12 @@ def handshake(case: Case) -> Verdict:
         prerequisite is not None
         and refusals.is_refusal(case.check, prerequisite)
         and refusals.is_same_refusal(case.attempt, prerequisite)
+    ):
+        return Verdict(True, f"{failure.words}, like on the host")
+    if (
+        prerequisite is not None
+        and auth_request.is_asked_to_log_in(case.check, case.attempt)
+        and prerequisite.status_code == case.attempt.status_code
     ):
         return Verdict(True, f"{failure.words}, like on the host")
     return _failed(case, failure)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deployer.model import Finding, Hop, Proxy, Severity
-from deployer.verify.judge import causes
+from deployer.verify.judge import auth_request, causes
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.causes import Diagnosis
 from deployer.verify.judge.refusals import is_refusal
@@ -70,7 +70,8 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
     elif (distrust := distrust_of(attempts)) is not None:
         return _distrusted(check, attempts, distrust)
     elif failure.code == "status":
-        diagnosis = status_at_proxy(check, attempts, proxy)
+        asked = auth_request.diagnosis(check, attempts.main.status_code)
+        diagnosis = asked or status_at_proxy(check, attempts, proxy)
     else:
         diagnosis = causes.proxy_diagnosis(failure, proxy=proxy, route=check.route)
     symptom = symptom_of(check, failure)

@@ -214,8 +214,20 @@ class _Planner:
             yield self._through(
                 route, probe, kind="handshake", name="handshake", target=alias_target
             )
+        if route.auth is not None and setting.headers:
+            yield self._without_session(route, setting)
         yield from self._origin_checks(route, setting)
         yield from self._protocol_checks(route, main)
+
+    def _without_session(self, route: Route, setting: Check) -> PlannedCheck:
+        """Check that a handshake without the probe's headers is refused: the proxy asks."""
+        bare = replace(setting, headers=(), statuses=(101,))
+        own = self._probes.own_origin(route, self._probes.domain)
+        probe = self._from(bare, setting.origin or own)
+        check = self._through(
+            route, probe, kind="no-session", name="login required", target=route.path
+        )
+        return replace(check, prerequisite=self._prerequisites[route.path], peer=None, plain=None)
 
     def _unprobed(self, route: Route) -> Iterator[PlannedCheck]:
         """Check only what the proxy answers itself: the service must be left alone."""

@@ -17,6 +17,7 @@ Kind = Literal[
     "listed-origin",
     "foreign-origin",
     "no-origin",
+    "no-session",
     "h2c",
     "page",
     "entry",

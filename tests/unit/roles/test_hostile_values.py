@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from deployer.playbook.builtin import roles_path
 from deployer.playbook.load.library import LoadedRole
 from deployer.playbook.schema.argument_specs import Option, Options
 from deployer.proxies import PROXIES
-from deployer.sites.model import Cors, Headers, Redirect
+from deployer.sites.model import AuthRequest, Cors, Headers, Redirect, Site
 from tests.support.playbook_project import FACTS, Project
 from tests.support.proxies.tokens import READERS
 from tests.support.sites.site_case import site
@@ -37,6 +38,13 @@ _HOST_FACTS = {
 }
 #: Paths on the controller, which are not written to hosts.
 _ON_CONTROLLER = ("app_src",)
+_ASKED = AuthRequest(
+    host="127.0.0.1",
+    port=9091,
+    path="/zz-asked",
+    headers=("X-Zu",),
+    sign_in="/zz-login?rd=",
+)
 _SITE = site(
     domain="stats.example.com",
     aliases=["*.wild.example.com"],
@@ -65,6 +73,16 @@ _SITE = site(
     trusted_proxies=("192.0.2.0/24",),
     redirects=(("*.wild.example.com", "stats.example.com"),),
 )
+
+
+def _site_of(proxy: str) -> Site:
+    """The site with all that a proxy can do."""
+    if proxy == "apache":
+        return _SITE
+    routes = tuple(replace(each, auth=_ASKED) if each.users else each for each in _SITE.routes)
+    return replace(_SITE, routes=routes)
+
+
 _CERTIFICATE = {
     "domain": "stats.example.com",
     "lineage": "stats.example.com",
@@ -124,7 +142,7 @@ _HARMLESS: dict[str, dict[str, Any]] = {
     },
     **{
         name: {
-            f"{name}_sites": [proxy.views.view(_SITE)],
+            f"{name}_sites": [proxy.views.view(_site_of(name))],
             **{
                 key: value
                 for key, value in proxy.views.more_vars([_SITE]).items()

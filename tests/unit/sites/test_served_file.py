@@ -11,7 +11,7 @@ import pytest
 from deployer.errors import UsageError
 from deployer.proxies import PROXIES
 from deployer.sites.document import sites_from_json, sites_to_json
-from deployer.sites.model import Cors, Headers, Rate, Redirect, Site
+from deployer.sites.model import AuthRequest, Cors, Headers, Rate, Redirect, Site
 from deployer.sites.served_file import served_part, site_of, sites_in, text_of
 from tests.support.sites import haproxy_case
 from tests.support.sites.site_case import site
@@ -132,6 +132,7 @@ def test_settings_of_routes_are_the_same_from_the_playbook_and_from_the_host() -
             "users": (("alice", "$6$salt$hash"),),
             "request_rate": Rate(count=1, seconds=1),
             "handshake_rate": Rate(count=2, seconds=60),
+            "auth": AuthRequest(host="127.0.0.1", port=9091, path="/a", headers=("X-User",)),
             "cors": Cors(origins=("https://a.example",), methods=("PUT",), credentials=True),
         },
     ]
@@ -149,5 +150,6 @@ def test_settings_of_routes_are_the_same_from_the_playbook_and_from_the_host() -
     assert found.gzip
     (stored,) = sites_from_json(json.loads(json.dumps(sites_to_json([full]))))
     assert stored.routes[1].redirect == full.routes[1].redirect
+    assert stored.routes[3].auth == full.routes[3].auth
     assert stored.routes[0].allow == full.routes[0].allow
     assert "$6$" not in json.dumps(sites_to_json([full]))
