@@ -217,6 +217,7 @@ class Route:
     balance: Literal["source", "round_robin", "least_conn"] = "source"
     sticky: bool = False
     strip_prefix: bool = False
+    rewrite_location: bool = False
     buffering: bool = False
     timeout_s: float = 60.0
     max_body_bytes: int | None = None

@@ -104,6 +104,7 @@ _ROUTE: Mapping[str, _Check] = {
     "request_headers": lambda value: _has(value, _HEADERS),
     "response_headers": lambda value: _has(value, _HEADERS),
     "strip_prefix": _is(bool),
+    "rewrite_location": _is(bool),
     "buffering": _is(bool),
     "timeout_s": _is(int, float),
     "max_body_bytes": _is(int, _NONE),

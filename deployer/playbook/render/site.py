@@ -117,6 +117,7 @@ def _route(
         balance=model.balance,
         sticky=model.sticky is not None,
         strip_prefix=model.strip_prefix,
+        rewrite_location=model.rewrite_location,
         buffering=model.buffering,
         timeout_s=model.idle_timeout if "idle_timeout" in nodes[number] else model.timeout,
         max_body_bytes=None if model.max_body is None else _bytes(model.max_body) or 0,

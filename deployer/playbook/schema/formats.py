@@ -349,6 +349,7 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "end of names": _matching("the end of a name", r"\.[A-Za-z0-9.-]+"),
     "link name": _matching("the name of a link", r"[A-Za-z0-9_~!+,=@:.-]{1,255}"),
     "pattern": _matching("a pattern", rf"[^{_NO_SIGNS}]+"),
+    "location pattern": _matching("a pattern", r"\^[A-Za-z0-9._~!&()*+,=:@/\\^$|?#\[\]-]+"),
     "PEM": _matching("PEM", r"(?=-----BEGIN )[A-Za-z0-9+/= \n\r-]+"),
     "proxy target": _matching(
         "a target", rf"[^{_NO_SIGNS}]+(\$\{{DOLLAR\}}\{{service_of_[0-9]+\}})?"

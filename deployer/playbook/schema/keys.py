@@ -155,6 +155,11 @@ class RouteModel(Strict):
         None, description="cookie: a client stays with its upstream by a cookie."
     )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
+    rewrite_location: bool = field(
+        False,
+        description="Redirects to the service's own address lead to the site; with strip_prefix, "
+        "those to its paths and the paths of its cookies get the prefix.",
+    )
     buffering: bool = field(
         False, description="Collect answers for slow clients; by default they pass as they come."
     )
@@ -217,6 +222,7 @@ _OF_SERVICES = (
     "balance",
     "sticky",
     "strip_prefix",
+    "rewrite_location",
     "buffering",
     "timeout",
     "max_body",

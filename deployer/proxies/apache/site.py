@@ -25,6 +25,7 @@ from deployer.proxies.apache.services import (
 )
 from deployer.proxies.apache.tls_names import check_tls_name
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.locations import location_view
 from deployer.sites.model import Route, Site, Tls
 from deployer.sites.paths import (
     before_placeholders,
@@ -223,7 +224,7 @@ def _needs_mark(route: Route) -> bool:
     """Whether there are directives for its requests that its location cannot have."""
     changes = (*route.request_headers.set, *route.request_headers.remove)
     changes += (*route.response_headers.set, *route.response_headers.remove)
-    return bool(changes or route.redirect or route.sticky or route.cors)
+    return bool(changes or route.redirect or route.sticky or route.cors or route.rewrite_location)
 
 
 def _indexes(routes: Sequence[Named]) -> list[View]:
@@ -285,6 +286,7 @@ def _route_view(
         "spa": route.spa,
         **({"snippet": route.snippet} if route.snippet else {}),
         **cors_view(route),
+        **location_view(site, route),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": list(route.request_headers.remove),

@@ -15,6 +15,7 @@ from itertools import combinations
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.locations import location_view
 from deployer.sites.model import Rate, Route, Site, Tls, Upstream
 from deployer.sites.paths import has_placeholders, ordered, path_of, pattern_of
 from deployer.sites.served_file import text_of
@@ -205,6 +206,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         **({"snippet": route.snippet} if route.snippet else {}),
         **cors_view(route),
         **_asked(site, route),
+        **location_view(site, route),
         "redirect": redirect_view(site, route),
         "request_headers": _pairs(route.request_headers.set),
         "removed_headers": removed_of(site, route),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.locations import location_view
 from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.paths import (
     before_placeholders,
@@ -190,6 +191,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         **({"snippet": route.snippet} if route.snippet else {}),
         **cors_view(route),
         **_asked(site, route),
+        **location_view(site, route),
         "redirect": _redirect_view(site, route, variable=f"{prefix}_{slug}_to"),
         **_headers(site, route),
         "stripped": f"{prefix}_{slug}_path" if route.strip_prefix and path != "/" else None,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from deployer.sites.paths import path_of
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.planned.model import Kind, PlannedCheck
 from deployer.verify.probe.attempt import Attempt
@@ -48,7 +49,12 @@ def is_refusal(check: PlannedCheck, attempt: Attempt) -> bool:
 def is_refused_alike(check: PlannedCheck, attempts: Attempts) -> bool:
     """Whether proxy and service refuse the handshake in the same way, as the check accepts."""
     peer = attempts.peer
-    return peer is not None and is_refusal(check, peer) and is_same_refusal(attempts.main, peer)
+    if peer is None or not is_refusal(check, peer):
+        return False
+    route = check.route
+    is_below = route is not None and route.rewrite_location and route.strip_prefix
+    below = path_of(route) if route is not None and is_below else ""
+    return is_same_refusal(attempts.main, peer, below=below)
 
 
 def refusal_words(check: PlannedCheck, attempts: Attempts) -> str:
@@ -73,13 +79,16 @@ def refusal_words(check: PlannedCheck, attempts: Attempts) -> str:
     return f"{words} ({attempts.plain.status_code} without an upgrade)"
 
 
-def is_same_refusal(one: Attempt, other: Attempt) -> bool:
-    """Whether two answers are the same, except for parts that change every time."""
+def is_same_refusal(one: Attempt, other: Attempt, *, below: str = "") -> bool:
+    """Whether two answers are the same, except for parts that change every time.
+
+    The paths of `one` are those of the `other`, `below` a prefix.
+    """
     if one.status_code is None or one.status_code != other.status_code:
         return False
     if one.status_code == 101:
         return _is_ended(one) and _is_ended(other) and _close_code(one) == _close_code(other)
-    redirects = _redirect(one), _redirect(other)
+    redirects = _redirect(one, below=below), _redirect(other)
     if redirects[0] != redirects[1]:
         return False
     return redirects[0] is not None or _shape(one) == _shape(other)
@@ -115,7 +124,7 @@ def _close_code(attempt: Attempt) -> int | None:
     return attempt.failure.close_code if attempt.failure else None
 
 
-def _redirect(attempt: Attempt) -> tuple[str, tuple[str, ...]] | None:
+def _redirect(attempt: Attempt, *, below: str = "") -> tuple[str, tuple[str, ...]] | None:
     """Return the target of a redirect: its path, and the names in its query, whose values (the
     `state` of a login) may be new each time; `None` without one."""
     headers = {name.lower(): value for name, value in attempt.answer.headers}
@@ -127,7 +136,8 @@ def _redirect(attempt: Attempt) -> tuple[str, tuple[str, ...]] | None:
     except ValueError:
         return location, ()
     names = (part.partition("=")[0] for part in there.query.split("&"))
-    return _without_identifiers(there.path), tuple(names)
+    path = there.path.removeprefix(below) if there.path.startswith(f"{below}/") else there.path
+    return _without_identifiers(path or "/"), tuple(names)
 
 
 def _shape(attempt: Attempt) -> str:

@@ -8,7 +8,7 @@ as it was, compressed ones too.
 A query of the request changes the answer: ``wait=S`` delays it, ``say=S`` has a WebSocket send a
 text after so many seconds, ``mute`` has it send nothing back, ``long=N`` adds a header as long as
 that, ``body=N`` lengthens its text, ``events=N`` sends so many events, a quarter of a second apart,
-and ``to=URL`` redirects there. Standard library alone, Python 3.9.
+``to=URL`` redirects there, and ``cookie=TEXT`` sets one more. Standard library alone, Python 3.9.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def answer(line: socket.socket, body: bytes, *, is_head: bool, query: dict[str, 
         "X-Of-The-Service: two\r\n"
         "Set-Cookie: a=1; Path=/\r\n"
         "Set-Cookie: b=2; Path=/\r\n"
-        f"{long_header(query)}"
+        f"{long_header(query)}{cookie(query)}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     line.sendall(head.encode() + (b"" if is_head else body))
@@ -123,6 +123,11 @@ def send_events(line: socket.socket, count: int) -> None:
 def long_header(query: dict[str, list[str]]) -> str:
     """As long as was asked for; nothing if it was not."""
     return f"X-Long: {int(query['long'][0]) * 'x'}\r\n" if "long" in query else ""
+
+
+def cookie(query: dict[str, list[str]]) -> str:
+    """One more cookie, if it was asked for."""
+    return f"Set-Cookie: {query['cookie'][0]}\r\n" if "cookie" in query else ""
 
 
 def speak_websocket(

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -42,6 +43,12 @@ PLAYBOOK = """\
         - {path: "/{tenant}/only", match: exact, upstream: "ONLY", strip_prefix: true}
         - {path: "/{tenant}/old", redirect: /new}
         - {path: /, upstream: "ROOT"}
+    - domain: below.example.com
+      proxy: PROXY
+      routes:
+        - {path: /app, upstream: "ROOT", strip_prefix: true, rewrite_location: true}
+        - {path: /kept, upstream: "ROOT", rewrite_location: true}
+        - {path: /raw, upstream: "ROOT"}
     - domain: ported.example.com
       aliases: [{name: www.ported.example.com, redirects_to: ported.example.com}]
       proxy: PROXY
@@ -202,3 +209,53 @@ def test_sites_on_ports_of_their_own(fronts: Fronts) -> None:
         assert answer["Strict-Transport-Security"] == "max-age=600", front.proxy
         answer = front.ask(f"www.ported.example.com:{port}", "/y?z", **about)
         assert answer["Location"] == f"https://ported.example.com:{port}/y?z", front.proxy
+
+
+#: What a service's ``Location`` becomes on three routes: stripped, not stripped, and left alone.
+LOCATIONS = {
+    "SERVICE/login?a=b": ("/app/login?a=b", "/login?a=b"),
+    "SERVICE": ("/app/", "/"),
+    "SERVICE?x": ("/app/?x", "/?x"),
+    "SERVICE//evil.example/x": ("/app/evil.example/x", "/evil.example/x"),
+    "LOCALHOST/login": ("/app/login", "/login"),
+    "http://below.example.com/x": ("/app/x", "/x"),
+    "HTTP://Below.Example.com:80/app/x": ("/app/x", "/app/x"),
+    "http://below.example.com:8080/x": None,
+    "http://below.example.com.evil.example/x": None,
+    "https://login.example.org/?to=SERVICE/": None,
+    "/login": ("/app/login", "/login"),
+    "/app": ("/app/", "/app"),
+    "/app/x": ("/app/x", "/app/x"),
+    "/apple": ("/app/apple", "/apple"),
+    "//evil.example/x": None,
+    "login": None,
+}
+
+
+def test_redirects_and_cookies_of_a_service_below_a_path(fronts: Fronts) -> None:
+    service = next(url for url, name in SERVICES_AT.items() if name == "ROOT")
+    local = service.replace("127.0.0.1", "localhost")
+    for front in fronts.values():
+        for written, expected in LOCATIONS.items():
+            sent = written.replace("SERVICE", service).replace("LOCALHOST", local)
+            query = f"?{urlencode({'to': sent})}"
+            found = [
+                front.ask("below.example.com", f"{path}{query}")["Location"]
+                for path in ("/app/x", "/kept", "/raw")
+            ]
+            assert found == [*(expected or (sent, sent)), sent], (front.proxy, written)
+        for path, root in (("/app", "/app"), ("/kept", "/")):
+            cookies = front.ask("below.example.com", path).all("Set-Cookie")
+            assert cookies == [f"a=1; Path={root}", f"b=2; Path={root}"], front.proxy
+        for given, seen in COOKIES.items():
+            query = urlencode({"cookie": given})
+            cookies = front.ask("below.example.com", f"/app?{query}").all("Set-Cookie")
+            assert cookies[-1] == seen, (front.proxy, given)
+
+
+COOKIES = {
+    "c=/x; path=/api; HttpOnly": "c=/x; path=/app/api; HttpOnly",
+    "c=1; Path=/app; Secure": "c=1; Path=/app; Secure",
+    "c=1; Path=/apple": "c=1; Path=/app/apple",
+    "c=1; HttpOnly": "c=1; HttpOnly",
+}
