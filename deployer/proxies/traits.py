@@ -60,6 +60,7 @@ class Traits:
         upgrades_h2c: it answers `Upgrade: h2c` itself, and its rules hold for what follows.
         stock_page: the page that its package installs for all names; `None` if it installs none.
         process_wide: settings of its configuration that hold for all of its sites.
+        longest_page_bytes: how long a page that it sends itself may be; 0 if any length is fine.
         has_dual_stack: its socket for all IPv6 addresses accepts IPv4.
     """
 
@@ -87,4 +88,5 @@ class Traits:
     upgrades_h2c: bool = False
     stock_page: re.Pattern[bytes] | None = None
     process_wide: re.Pattern[str] | None = None
+    longest_page_bytes: int = 0
     has_dual_stack: bool = False

@@ -31,7 +31,7 @@ def _without_sources(document: dict[str, Any]) -> dict[str, object]:
     probes = [route["probe"] for route in document["routes"] if route["probe"]]
     for part in (document, *document["routes"], *document["verify"], *probes):
         del part["source"], part["places"]
-    del document["snippets"]
+    del document["snippets"], document["maintenance_page"]
     for route in document["routes"]:
         for key in _OF_PROXY:
             del route[key]

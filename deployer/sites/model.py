@@ -256,7 +256,8 @@ class Site:
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
     site. With `underscores_in_headers`, services get the headers whose names have underscores. With
-    `gzip`, the proxy compresses texts. A site in `maintenance` has no routes and answers 503.
+    `gzip`, the proxy compresses texts. A site in `maintenance` has no routes and answers 503,
+    with `maintenance_page` if that is not empty.
     `redirects` are aliases, each with the name to which it redirects. `trusted_proxies` are the
     addresses of proxies in front of this one, whose statements about the visitor are believed.
     `snippets` are lines for the proxy's configuration, by their place there.
@@ -282,6 +283,7 @@ class Site:
     snippets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     gzip: bool = False
     maintenance: bool = False
+    maintenance_page: str = field(default="", repr=False)
     source: SourceRef | None = None
     places: Mapping[str, SourceRef] = field(default_factory=dict, compare=False, repr=False)
 

@@ -129,6 +129,7 @@ _SITE: Mapping[str, _Check] = {
     "underscores_in_headers": _is(bool),
     "gzip": _is(bool),
     "maintenance": _is(bool),
+    "maintenance_page": _is(str),
     "redirects": _pairs,
     "trusted_proxies": _texts,
     "snippets": _pairs,

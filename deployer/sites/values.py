@@ -75,6 +75,13 @@ def port_view(site: Site, *, challenge: bool) -> View:
     }
 
 
+def maintenance_view(site: Site, *, folder: str) -> View:
+    """Whether the site is in maintenance, and the file of its page in `folder`, if it has one."""
+    name = site.domain.lower().replace("*", "_")
+    page = {"page": f"{folder}/{name}.html", "page_content": site.maintenance_page}
+    return {"maintenance": site.maintenance, **(page if site.maintenance_page else {})}
+
+
 def used_ports(sites: Iterable[Site]) -> dict[int, Site]:
     """The ports that the sites need, each with the first one of them."""
     found: dict[int, Site] = {}

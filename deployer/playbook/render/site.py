@@ -86,7 +86,9 @@ def to_site(
     )
     if not model.maintenance:
         return site
-    return replace(site, maintenance=True, routes=(), verify=(), echo=None, require_survival=False)
+    from deployer.playbook.render.maintenance import in_maintenance
+
+    return in_maintenance(site, model.maintenance, library, spot_of(node, "maintenance"), problems)
 
 
 def _route(

@@ -15,6 +15,7 @@ from deployer.playbook.schema import refused as not_supported
 from deployer.playbook.schema.auth_request import AuthRequest
 from deployer.playbook.schema.cors import CorsModel
 from deployer.playbook.schema.models import Before, Misplaced, Strict, field
+from deployer.playbook.schema.route_kinds import keys_of_other_kinds
 from deployer.playbook.schema.route_settings import (
     AliasModel,
     BasicAuthModel,
@@ -24,6 +25,7 @@ from deployer.playbook.schema.route_settings import (
     ResponseHeadersModel,
     as_alias,
 )
+from deployer.playbook.schema.site_settings import MaintenanceModel
 from deployer.playbook.schema.tls import TlsModel
 from deployer.playbook.schema.types import (
     AbsolutePath,
@@ -203,7 +205,7 @@ class RouteModel(Strict):
         elif not kinds and not set(node) - set(cls.fields()):
             yield Misplaced(None, _ONE_OF_KINDS)
         if len(kinds) == 1:
-            yield from _keys_of_other_kinds(kinds[0], node)
+            yield from keys_of_other_kinds(kinds[0], node)
         path = node.get("path")
         if "root" in node and isinstance(path, str) and re.search(r"(?<!\{)\{(?!\{)", path):
             yield Misplaced("path", "the path of a 'root' has no placeholders")
@@ -214,59 +216,6 @@ class RouteModel(Strict):
         if isinstance(probe, str) and "{{" not in probe:
             hint = f"write probe: {{path: {probe}}}" if probe.startswith("/") else ""
             yield Misplaced("probe", "'probe' must be a mapping, or false", hint)
-
-
-#: The keys of a route that not every kind of route has.
-_OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login", "probe")
-_OF_SERVICES = (
-    "balance",
-    "sticky",
-    "strip_prefix",
-    "rewrite_location",
-    "buffering",
-    "timeout",
-    "max_body",
-    "idle_timeout",
-    "request_headers",
-)
-_OF_ANSWERS = (
-    *("snippets", "response_headers", "allow", "deny", "basic_auth", "auth_request"),
-    *("rate_limit", "cors"),
-)
-_OF_FOLDERS = ("index", "spa")
-
-
-#: What each key that a kind of route does not have is reported with.
-_MISPLACED: Mapping[str, Mapping[str, str]] = {
-    "websocket": {
-        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
-        "cors": "does not apply to WebSockets: 'origins' are the pages that may connect",
-    },
-    "upstream": {
-        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
-        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
-    },
-    "root": {
-        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
-        **dict.fromkeys(_OF_SERVICES, "has no effect on a folder of files"),
-    },
-    "redirect": {
-        **dict.fromkeys(_OF_WEBSOCKETS, "requires a websocket route"),
-        **dict.fromkeys(_OF_FOLDERS, "requires a route with a root"),
-        **dict.fromkeys((*_OF_SERVICES, *_OF_ANSWERS), "has no effect on a redirect"),
-    },
-}
-
-
-def _keys_of_other_kinds(kind: str, node: Mapping[str, object]) -> Iterator[Misplaced]:
-    for key, why in _MISPLACED[kind].items():
-        if key in node:
-            yield Misplaced(key, f"'{key}' {why}")
-    if "timeout" in node and kind == "websocket":
-        hint = "idle_timeout also applies to the plain requests of the route"
-        yield Misplaced("timeout", "'timeout' requires an upstream route", hint)
-    if "timeout" in node and "idle_timeout" in node and kind == "upstream":
-        yield Misplaced("idle_timeout", "an upstream route has 'timeout' alone", "remove it")
 
 
 _DISPLACES = "Names of other sites that the host may stop serving; default for its default server."
@@ -330,7 +279,7 @@ class SiteModel(Strict):
     underscores_in_headers: bool = field(
         False, description="Pass on headers with an underscore in their names."
     )
-    maintenance: bool = field(
+    maintenance: bool | MaintenanceModel = field(
         False, description="Answer 503 instead of serving the routes; open WebSockets stay."
     )
     snippets: SiteSnippets | None = field(

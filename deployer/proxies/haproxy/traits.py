@@ -22,5 +22,6 @@ TRAITS = Traits(
     drain=Drain(pattern=r"^\s*hard-stop-after\s+(\d+)(ms|s|m|h|d)?[ \t]*(?:#.*)?$", unit="ms"),
     sends_server_header=False,
     has_plain_http_page=False,
+    longest_page_bytes=14_000,  # headers and page must fit into a buffer of 16 KiB
     process_wide=re.compile(r"^\s+((?:hard-stop-after|maxconn|lua-load)\s+\S+)", re.MULTILINE),
 )

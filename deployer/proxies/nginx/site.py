@@ -43,6 +43,7 @@ from deployer.sites.values import (
     host_patterns,
     is_address,
     is_private,
+    maintenance_view,
     max_body_of,
     name_prefix,
     origin_patterns,
@@ -95,7 +96,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         **port_view(site, challenge=challenge),
-        "maintenance": site.maintenance,
+        **maintenance_view(site, folder="/etc/nginx/deployer-pages"),
         "is_address": is_address(site.domain),
         # A parameter has at most 4096 bytes; more names need a map, which takes a variable.
         "host_pattern": names if len(names) <= _LONGEST_PATTERN else None,

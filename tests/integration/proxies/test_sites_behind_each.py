@@ -49,6 +49,11 @@ PLAYBOOK = """\
         - {path: /app, upstream: "ROOT", strip_prefix: true, rewrite_location: true}
         - {path: /kept, upstream: "ROOT", rewrite_location: true}
         - {path: /raw, upstream: "ROOT"}
+    - domain: away.example.com
+      proxy: PROXY
+      tls: {issuer: internal, hsts: 10m}
+      maintenance: {page: away.html}
+      routes: [{path: /, websocket: "ROOT"}]
     - domain: ported.example.com
       aliases: [{name: www.ported.example.com, redirects_to: ported.example.com}]
       proxy: PROXY
@@ -62,6 +67,7 @@ PLAYBOOK = """\
       port: PORT_2
       routes: [{path: /, websocket: "ROOT"}]
 """
+PAGE = "<p>Zur\u00fcck um 12 $host %[src] ${x} {{ y }}</p>\n" * 200
 SERVICES = ("CHANNELS", "KERNEL", "SPECIAL", "EXACT", "CUT", "ONLY", "ROOT")
 #: The services that run, by their URL.
 SERVICES_AT: dict[str, str] = {}
@@ -82,6 +88,7 @@ def fronts() -> Iterator[Fronts]:
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
             ports = [free_port(), free_port()]
             PORTS[proxy] = tuple(ports)
+            (folder / "away.html").write_text(PAGE)
             text = PLAYBOOK
             for number, port in enumerate(ports, 1):
                 text = text.replace(f"PORT_{number}", str(port))
@@ -259,3 +266,22 @@ COOKIES = {
     "c=1; Path=/apple": "c=1; Path=/app/apple",
     "c=1; HttpOnly": "c=1; HttpOnly",
 }
+
+
+def test_a_maintenance_page(fronts: Fronts) -> None:
+    for front in fronts.values():
+        for method, target, more in (
+            ("GET", "/x?y", ()),
+            ("POST", "/", ("Content-Length: 0",)),
+            ("GET", "/", UPGRADE),
+            ("GET", "/deployer-maintenance", ("If-Modified-Since: Mon, 30 Nov 2037 00:00:00 GMT",)),
+            ("GET", "/", ("Range: bytes=0-3",)),
+        ):
+            answer = front.ask("away.example.com", target, *more, method=method, tls=True)
+            about = (front.proxy, method, target)
+            assert (answer.status, answer["Retry-After"]) == (503, "300"), about
+            assert answer["Content-Type"] == "text/html; charset=utf-8", about
+            assert answer["Strict-Transport-Security"] == "max-age=600", about
+            assert answer.body.decode() == PAGE, about
+        answer = front.ask("away.example.com", "/", method="HEAD", tls=True)
+        assert (answer.status, answer.body) == (503, b""), front.proxy
