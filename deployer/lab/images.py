@@ -86,6 +86,18 @@ rm "$names"
 #: Debian Policy, 5.6.7.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
+#: Installs the libraries of the proxies and of certbot, which takes half the time of installing
+#: those. Their own packages, and everything that runs, stay what a playbook installs.
+_WITH_LIBRARIES = r"""
+wanted="apache2 certbot goaccess haproxy nginx"
+with="--option APT::Install-Recommends=true"
+new=$(chroot "$1" apt-get --simulate $with install $wanted | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+libraries=$(chroot "$1" apt-cache show --no-all-versions $new |
+    awk '/^Package: / { name = $2 } /^Section: (libs|python)$/ { print name }' |
+    grep -v -e '^python3-acme$' -e '^python3-certbot')
+chroot "$1" apt-get --yes --no-download --option Dpkg::Use-Pty=false install $libraries
+"""
+
 _BUILD_TIMEOUT_S = 900.0
 _UNFINISHED = ".unfinished"
 
@@ -150,6 +162,7 @@ def _recipe(suite: str, packages: Sequence[str]) -> list[str]:
         # Neither must packages in Python be compiled; that takes half the time of certbot's.
         'chroot "$1" dpkg-divert --quiet --local --rename --add /usr/bin/py3compile',
         'ln -s true "$1"/usr/bin/py3compile',
+        _WITH_LIBRARIES,
         'systemctl --root="$1" enable systemd-networkd.service',
         f'systemctl --root="$1" mask {" ".join(_MASKED)}',
         # mmdebstrap copies these from the machine that it runs on.
