@@ -7,7 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 from deployer.model import Document
-from deployer.sites.model import AuthRequest, Check, Dns, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import (
+    AuthRequest,
+    Check,
+    Dns,
+    Health,
+    Redirect,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
 
 #: What only the proxy needs of a route; some of it is secret.
 _OF_PROXY = (
@@ -71,8 +81,15 @@ def _route(document: Document) -> Route:
             "deny": tuple(document.get("deny", ())),
             "redirect": Redirect(**redirect) if redirect else None,
             "auth": AuthRequest(**{**auth, "headers": tuple(auth["headers"])}) if auth else None,
+            "health": _health(document.get("health")),
         }
     )
+
+
+def _health(document: Document | None) -> Health | None:
+    if not document:
+        return None
+    return Health(**{**document, "statuses": tuple(document.get("statuses", ()))})
 
 
 def _check(document: Document) -> Check:

@@ -180,6 +180,25 @@ class Cors:
     max_age_s: int = 0
 
 
+#: The answers with which a service, or a proxy in front of it, reports that it does not work.
+FAILURES = (500, 502, 503, 504)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """When one of several upstreams is down: after `fails` failures in a row, for `pause_s`.
+
+    Answers with one of `statuses` are failures too. With a `path`, that is requested every
+    `interval_s`, and an upstream is down until it answers well.
+    """
+
+    fails: int = 1
+    pause_s: float = 1.0
+    statuses: tuple[int, ...] = ()
+    path: str = ""
+    interval_s: float = 2.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One path of a site. Exactly one of `upstreams`, `root` and `redirect` is set.
@@ -190,10 +209,10 @@ class Route:
     is also served for all files that do not exist. Of clients, those in `allow` (if there are any)
     and not in `deny` are served, with a password of one of `users` (by name, hashed) and up to a
     rate. `balance` is how one of several upstreams is chosen, in `sticky` routes only for clients
-    without a cookie. With `login`, the service rejects clients that
-    have not logged in, including checks. `probe` is how the route is checked, `None` for a
-    handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has the
-    position of each key in the playbook.
+    without a cookie, and `health` decides when one gets none. With `login`, the service rejects
+    clients that have not logged in, including checks. `probe` is how the route is checked, `None`
+    for a handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has
+    the position of each key in the playbook.
     """
 
     path: str
@@ -216,6 +235,7 @@ class Route:
     auth: AuthRequest | None = None
     balance: Literal["source", "round_robin", "least_conn"] = "source"
     sticky: bool = False
+    health: Health | None = None
     strip_prefix: bool = False
     rewrite_location: bool = False
     buffering: bool = False

@@ -18,6 +18,7 @@ from deployer.sites.model import (
     AuthRequest,
     Cors,
     Headers,
+    Health,
     Rate,
     Redirect,
     Route,
@@ -61,6 +62,13 @@ _CORS: Mapping[str, _Check] = {
     "credentials": _is(bool),
     "max_age_s": _is(int),
 }
+_HEALTH: Mapping[str, _Check] = {
+    "fails": _is(int),
+    "pause_s": _is(int, float),
+    "statuses": lambda value: isinstance(value, list) and all(map(_is(int), value)),
+    "path": _is(str),
+    "interval_s": _is(int, float),
+}
 _HEADERS: Mapping[str, _Check] = {"set": _pairs, "remove": _texts}
 _UPSTREAM: Mapping[str, _Check] = {
     "host": _is(str),
@@ -90,6 +98,7 @@ _ROUTE: Mapping[str, _Check] = {
     "root": _is(str, _NONE),
     "balance": _one_of("source", "round_robin", "least_conn"),
     "sticky": _is(bool),
+    "health": lambda value: _has(value, _HEALTH),
     "index": _is(str),
     "snippet": _is(str),
     "allow": _texts,
@@ -216,6 +225,7 @@ def _route(document: object) -> Route:
             "allow": tuple(route.get("allow", ())),
             "deny": tuple(route.get("deny", ())),
             "users": _to_pairs(route.get("users", ())),
+            "health": Health(**_tuples(route["health"])) if "health" in route else None,
             "request_rate": Rate(**route["request_rate"]) if "request_rate" in route else None,
             "handshake_rate": Rate(**route["handshake_rate"])
             if "handshake_rate" in route
@@ -243,7 +253,7 @@ def _to_pairs(values: Iterable[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in values)
 
 
-_NESTED = (AuthRequest, Cors, Headers, Rate, Redirect)
+_NESTED = (AuthRequest, Cors, Headers, Health, Rate, Redirect)
 
 
 def _set_values(part: Site | Tls | Route | Upstream, known: Mapping[str, object]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from hashlib import sha256
+from math import ceil
 
 from deployer.errors import SourceError
 from deployer.model import SourceRef
@@ -249,6 +250,11 @@ def cors_view(route: Route) -> View:
 def has_root_route(site: Site) -> bool:
     """Whether every path of the site belongs to a route."""
     return any(path_of(route) == "/" and route.match == "prefix" for route in site.routes)
+
+
+def whole_seconds(seconds: float) -> int:
+    """A time for a setting that counts whole seconds, at least one."""
+    return max(1, ceil(seconds))
 
 
 def scheme_of(route: Route) -> str:

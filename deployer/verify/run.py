@@ -21,6 +21,7 @@ from deployer.sites.model import Route, Site
 from deployer.verify.judge import refusals
 from deployer.verify.judge.attempts import Attempts
 from deployer.verify.judge.judge import judge
+from deployer.verify.judge.members import as_warning, is_replaced
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Cancelled, Deadline
 from deployer.verify.planned.follow_ups import follow_ups
@@ -343,6 +344,8 @@ def _judged(
                 ok=False,
                 detail=UNFINISHED,
             )
+        if not result.ok and is_replaced(check, future.result(), started):
+            result = as_warning(result)
         finding = result.finding
         if finding is not None:
             key = (finding.code, finding.hop, finding.cause)

@@ -14,10 +14,22 @@ from deployer.playbook.render.access import access_of, check_access, own_routes
 from deployer.playbook.schema.keys import CheckModel, Pattern, ProbeModel, RouteModel, SiteModel
 from deployer.playbook.schema.route_settings import RequestHeadersModel, ResponseHeadersModel
 from deployer.playbook.schema.tls import AcmeModel, DnsModel
+from deployer.playbook.schema.upstream_settings import HealthModel
 from deployer.playbook.schema.validate import validate
 from deployer.playbook.schema.values import ip_address
 from deployer.playbook.yaml.source import Problems, Spot, YamlMap, nearest, spot_of, value_at
-from deployer.sites.model import Check, Dns, Eab, Headers, Redirect, Route, Site, Tls, Upstream
+from deployer.sites.model import (
+    Check,
+    Dns,
+    Eab,
+    Headers,
+    Health,
+    Redirect,
+    Route,
+    Site,
+    Tls,
+    Upstream,
+)
 from deployer.sites.paths import nameless, serving
 
 
@@ -118,6 +130,7 @@ def _route(
         snippet=(model.snippets or {}).get(site.proxy, ""),
         balance=model.balance,
         sticky=model.sticky is not None,
+        health=_health(model.health),
         strip_prefix=model.strip_prefix,
         rewrite_location=model.rewrite_location,
         buffering=model.buffering,
@@ -132,6 +145,18 @@ def _route(
         is_probed=model.probe is not False,
         source=spot_of(nodes, number).ref,
         places=_places(nodes[number]),
+    )
+
+
+def _health(model: HealthModel | None) -> Health | None:
+    if model is None:
+        return None
+    return Health(
+        fails=model.fails,
+        pause_s=model.pause,
+        statuses=model.statuses,
+        path=model.path or "",
+        interval_s=model.interval,
     )
 
 
@@ -224,7 +249,7 @@ def _check_upstreams(routes: tuple[Route, ...], node: YamlMap, problems: Problem
         spot = spot_of(node, "routes", number)
         if route.upstreams and all(each.backup for each in route.upstreams):
             problems.add(spot.error(f"all upstreams of '{route.path}' are backups"))
-        for key in ("balance", "sticky"):
+        for key in ("balance", "sticky", "health"):
             if key in route.places and len(route.upstreams) == 1:
                 problems.add(
                     spot_of(node, "routes", number, key).error(

@@ -53,6 +53,7 @@ from deployer.playbook.schema.types import (
     UrlPath,
     Words,
 )
+from deployer.playbook.schema.upstream_settings import HealthModel
 
 State = Literal["present", "absent"]
 
@@ -155,6 +156,9 @@ class RouteModel(Strict):
     )
     sticky: Literal["cookie"] | None = field(
         None, description="cookie: a client stays with its upstream by a cookie."
+    )
+    health: HealthModel | None = field(
+        None, description="When one of several upstreams gets no clients."
     )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
     rewrite_location: bool = field(

@@ -11,6 +11,7 @@ _OF_WEBSOCKETS = ("ping_interval", "origins", "require_origin", "login", "probe"
 _OF_SERVICES = (
     "balance",
     "sticky",
+    "health",
     "strip_prefix",
     "rewrite_location",
     "buffering",

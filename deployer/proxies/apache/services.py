@@ -7,13 +7,46 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+from deployer.errors import SourceError
 from deployer.proxies.apache.named_routes import Named
 from deployer.sites.model import Route, Site, Upstream
 from deployer.sites.paths import has_placeholders
-from deployer.sites.values import PLAIN_FILE, PLAIN_HOST, View, refuse_unless, scheme_of
+from deployer.sites.values import (
+    PLAIN_FILE,
+    PLAIN_HOST,
+    View,
+    refuse_unless,
+    scheme_of,
+    whole_seconds,
+)
 
 #: The possible first characters of a client's digest.
 DIGITS = "0123456789abcdef"
+
+
+def health_view(route: Route) -> View:
+    """When a service is down, if the playbook decides.
+
+    Raises:
+        SourceError: Apache cannot count failures of requests.
+    """
+    health = route.health
+    if health is None:
+        return {"retry_s": 1 if len(route.upstreams) > 1 else 0, "fail_statuses": []}
+    if health.fails != 1 and not health.path:
+        raise SourceError(
+            f"Apache takes an upstream of {route.path} out of rotation at its first failure",
+            source=route.at("health.fails", "health"),
+            hint="Remove `fails`, or check the services with `path`, of which Apache counts the "
+            "failures.",
+        )
+    interval_s = whole_seconds(health.interval_s)
+    check = {"path": health.path, "interval_s": interval_s, "fails": health.fails}
+    return {
+        "retry_s": interval_s if health.path else whole_seconds(health.pause_s),
+        "fail_statuses": list(health.statuses),
+        **({"health": check} if health.path else {}),
+    }
 
 
 def share_views(proxied: Sequence[Route]) -> list[View]:

@@ -15,6 +15,7 @@ from deployer.errors import SourceError
 from deployer.proxies.apache.named_routes import Named, pattern
 from deployer.proxies.apache.services import (
     DIGITS,
+    health_view,
     is_spread,
     need_a_pool,
     pause_s,
@@ -71,6 +72,7 @@ _ALWAYS = (
 _FOR_TLS = ("ssl.load", "ssl.conf", "socache_shmcb.load")
 _FOR_HTTP2 = ("http2.load", "http2.conf")
 _FOR_LEAST_CONN = ("lbmethod_bybusyness.load",)
+_FOR_CHECKS = ("proxy_hcheck.load",)
 _FOR_GZIP = ("filter.load", "deflate.load", "deflate.conf")
 _FOR_USERS = ("auth_basic.load", "authn_core.load", "authn_file.load", "authz_user.load")
 _FOR_ADDRESSES = ("authz_host.load",)
@@ -195,6 +197,7 @@ def _modules(sites: Sequence[Site]) -> Iterator[str]:
         (any(each.tls for route in routes for each in route.upstreams), _FOR_TLS),
         (any(need_a_pool(site) for site in sites), _FOR_POOLS),
         (any(route.balance == "least_conn" for route in routes), _FOR_LEAST_CONN),
+        (any(route.health and route.health.path for route in routes), _FOR_CHECKS),
         (any(route.users for route in routes), _FOR_USERS),
         (any(route.allow or route.deny for route in routes), _FOR_ADDRESSES),
         (any(site.trusted_proxies for site in sites), _FOR_TRUSTED),
@@ -299,6 +302,7 @@ def _route_view(
         "spread": len(services) > 1 and is_spread(route),
         "method": "bybusyness" if route.balance == "least_conn" else "byrequests",
         "sticky": route.sticky,
+        **health_view(route),
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": pause_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,

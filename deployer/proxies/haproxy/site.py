@@ -16,7 +16,7 @@ from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.locations import location_view
-from deployer.sites.model import Rate, Route, Site, Tls, Upstream
+from deployer.sites.model import FAILURES, Rate, Route, Site, Tls, Upstream
 from deployer.sites.paths import has_placeholders, ordered, path_of, pattern_of
 from deployer.sites.served_file import text_of
 from deployer.sites.upstream_tls import tls_view
@@ -50,6 +50,7 @@ from deployer.sites.values import (
     scheme_of,
     slugs_of,
     underscored,
+    whole_seconds,
 )
 
 # HAProxy stores milliseconds in a signed 32-bit integer.
@@ -199,6 +200,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
             route.balance
         ],
         "sticky": route.sticky,
+        **_health(site, route),
         "users": _users(route),
         "request_rate": _rate(route.request_rate),
         "handshake_rate": _rate(route.handshake_rate),
@@ -236,6 +238,33 @@ def _parameters(upstream: Upstream) -> str:
     words += [f" maxconn {upstream.max_conns}"] if upstream.max_conns else []
     words += [" disabled"] if upstream.drained else []
     return "".join([*words, *([" backup"] if upstream.backup else [])])
+
+
+def _health(site: Site, route: Route) -> View:
+    """When a server is down, if the playbook decides.
+
+    Raises:
+        SourceError: some answers count as failures, and others do not.
+    """
+    health = route.health
+    if health is None:
+        return {}
+    if health.statuses and len(health.statuses) < len(FAILURES):
+        raise SourceError(
+            f"HAProxy cannot count only {', '.join(map(str, health.statuses))} as failures of"
+            f" {route.path}",
+            source=route.at("health.statuses", "health"),
+            hint=f"Write statuses: {list(FAILURES)}. Or check the services with `path`.",
+        )
+    return {
+        "health": {
+            "fails": health.fails,
+            "interval_s": whole_seconds(health.interval_s if health.path else health.pause_s),
+            "statuses": list(health.statuses),
+            "path": health.path or None,
+            "name": site.domain.replace("*", "any"),
+        }
+    }
 
 
 def _users(route: Route) -> list[View]:

@@ -14,7 +14,7 @@ from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.locations import location_view
-from deployer.sites.model import Route, Site, Tls, Upstream
+from deployer.sites.model import Health, Route, Site, Tls, Upstream
 from deployer.sites.paths import (
     before_placeholders,
     escaped,
@@ -55,6 +55,7 @@ from deployer.sites.values import (
     size,
     slugs_of,
     underscored,
+    whole_seconds,
 )
 
 # nginx keeps variable and server names in hashes with buckets of 64 bytes. An entry takes its
@@ -177,9 +178,10 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "root": route.root,
         "upstream": f"{prefix}_{slug}",
         "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
-        "parameters": [_parameters(upstream) for upstream in route.upstreams],
+        "parameters": [_parameters(route, upstream) for upstream in route.upstreams],
         "method": _method(route),
-        "shared_zone": any(each.max_conns for each in route.upstreams),
+        "shared_zone": bool(route.health) or any(each.max_conns for each in route.upstreams),
+        **_next_upstream(route),
         "cookie": f"{prefix}_{slug}" if route.sticky else None,
         "scheme": scheme_of(route),
         **tls_view(route, f"/etc/nginx/deployer-cas/{_file_of(site, slug)}.pem"),
@@ -264,9 +266,30 @@ def _asked(site: Site, route: Route) -> View:
     return {"auth": auth_view(site, route, route.auth)}
 
 
-def _parameters(upstream: Upstream) -> str:
+def _next_upstream(route: Route) -> View:
+    """The answers after which the next server is asked, if there are some.
+
+    Raises:
+        SourceError: servers should be checked by requests of nginx's own.
+    """
+    if route.health is None:
+        return {}
+    if route.health.path:
+        raise SourceError(
+            f"nginx cannot check {route.health.path} itself: only its commercial version can",
+            source=route.at("health.path", "health"),
+            hint="Remove `path`: an upstream whose requests fail gets none for a `pause`. Or write "
+            "`proxy: haproxy`.",
+        )
+    statuses = [f"http_{status}" for status in route.health.statuses]
+    return {"next_upstream": statuses} if statuses else {}
+
+
+def _parameters(route: Route, upstream: Upstream) -> str:
     """What follows the address of one of several servers."""
-    words = ["fail_timeout=1s"]
+    health = route.health or Health()
+    words = [f"fail_timeout={whole_seconds(health.pause_s)}s"]
+    words += [f"max_fails={health.fails}"] if health.fails != 1 else []
     words += [f"weight={upstream.weight}"] if upstream.weight != 1 else []
     words += [f"max_conns={upstream.max_conns}"] if upstream.max_conns else []
     words += ["down"] if upstream.drained else []

@@ -271,6 +271,23 @@ def _page(case: Case) -> Verdict:
     return Verdict(False, outcome, finding)
 
 
+def _health(case: Case) -> Verdict:
+    if case.attempt.failure is not None:
+        return _failed(case)
+    outcome = f"answered {case.status}"
+    if 200 <= (case.status or 0) < 400:
+        return Verdict(True, outcome)
+    diagnosis = Diagnosis(
+        "check-failed",
+        f"The proxy takes a service out of rotation if it does not answer {case.check.target} with"
+        " 2xx or 3xx.",
+        "Set health.path to a path that it answers so while it works.",
+    )
+    symptom = f"{without_secrets(case.check.probe.uri)} {outcome}, not 2xx or 3xx"
+    finding = build_finding(diagnosis, hop="backend", symptom=symptom, attempt=case.attempt)
+    return Verdict(False, outcome, finding)
+
+
 # --- shared ---------------------------------------------------------------------------------------
 
 
@@ -303,6 +320,7 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "redirect": _redirect,
     "handshake": _handshake,
     "service": _handshake,
+    "health": _health,
     "listed-origin": _listed_origin,
     "foreign-origin": _foreign_origin,
     "no-origin": _no_origin,

@@ -97,6 +97,8 @@ class _Planner:
                 planned += self._unprobed(route)
             else:
                 planned += self._pages(route)
+            if route.health is not None and route.health.path:
+                planned += self._health(route, route.health.path)
             if route.upstreams and route.is_probed:
                 planned.append(self._h2c(route))
         planned += self._forged()
@@ -351,6 +353,17 @@ class _Planner:
             for upstream in dict.fromkeys(route.upstreams):
                 made = directly(page, upstream)
                 yield made if not upstream.drained else _drained(route, made.target, made.probe)
+
+    def _health(self, route: Route, path: str) -> Iterator[PlannedCheck]:
+        """Check what the proxy will request to find out whether each service works."""
+        headers = (*self._probes.common_headers(), ("Connection", "close"))
+        asked = self._probes.get(path, headers=headers)
+        for upstream in dict.fromkeys(route.in_rotation):
+            probe = at_upstream(replace(asked, hop="backend"), upstream)
+            target = f"{path} at {probe.endpoint}"
+            yield PlannedCheck(
+                kind="health", name="health", target=target, hop="backend", probe=probe, route=route
+            )
 
     def _page(self, route: Route) -> PlannedCheck:
         headers = (*self._probes.common_headers(), ("Connection", "close"))

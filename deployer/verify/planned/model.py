@@ -14,6 +14,7 @@ Kind = Literal[
     "redirect",
     "handshake",
     "service",
+    "health",
     "listed-origin",
     "foreign-origin",
     "no-origin",

@@ -1,0 +1,35 @@
+"""Settings of upstreams that one of the proxies does not have: refused, with what to do instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deployer.errors import SourceError
+from deployer.proxies import PROXIES
+from deployer.sites.model import Health
+from tests.support.sites.site_case import site
+
+PAIR = ["http://10.0.0.1:1", "http://10.0.0.2:1"]
+
+
+def refusal(proxy: str, **settings: Any) -> str:
+    routes = [{"path": "/a", "upstream": PAIR, **settings}]
+    with pytest.raises(SourceError) as caught:
+        PROXIES[proxy].views.view(site(domain="a.example", proxy=proxy, routes=routes))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "health", "words", "hint"),
+    [
+        ("nginx", {"path": "/up"}, "nginx cannot check /up itself", "Remove `path`"),
+        ("apache", {"fails": 2}, "at its first failure", "with `path`"),
+        ("haproxy", {"statuses": (502,)}, "cannot count only 502", "[500, 502, 503, 504]"),
+    ],
+)
+def test_health(proxy: str, health: dict[str, Any], words: str, hint: str) -> None:
+    text = refusal(proxy, health=Health(**health))
+    assert words in text
+    assert hint in text
