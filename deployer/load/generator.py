@@ -19,6 +19,7 @@ from deployer.load.connection import Connection, Target
 from deployer.load.figures import Figures, Percentiles, failure_groups, loss_groups, percentiles
 from deployer.load.frames import RefusedError
 from deployer.verify.net.tls import client_context
+from deployer.verify.probe.spec import Identity
 
 #: How many may be opening at the same time.
 _MOST_OPENING = 200
@@ -46,7 +47,8 @@ class LoadPlan:
 
     Each may take `timeout_s` to open and to answer a ping; after consecutive failures, the rate is
     `slow_rate_per_s`. Connections that are idle for `awake_s` are pinged, so that no hop closes
-    them. At the end, the peers have `farewell_s` to answer the Close frames.
+    them. At the end, the peers have `farewell_s` to answer the Close frames. Those that ask for a
+    certificate get that of `identity`.
     """
 
     targets: tuple[Target, ...]
@@ -57,6 +59,7 @@ class LoadPlan:
     awake_s: float = 20.0
     slow_rate_per_s: float = 10.0
     farewell_s: float = 3.0
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,8 @@ class _Generator:
     def __init__(self, plan: LoadPlan, hooks: LoadHooks) -> None:
         self._plan = plan
         self._hooks = hooks
-        self._context = client_context(verified=False) if plan.targets[0].tls else None
+        is_secured, identity = plan.targets[0].tls, plan.identity
+        self._context = client_context(verified=False, identity=identity) if is_secured else None
         self._began = self._last_opened = time.monotonic()
         self._all: list[Connection] = []
         self._open = 0

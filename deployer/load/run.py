@@ -143,6 +143,7 @@ def _load(
     figures = generate_load(
         LoadPlan(
             targets=targets,
+            identity=probes[0].endpoint.identity,
             number=options.number,
             rate_per_s=options.rate_per_s,
             hold_s=options.hold_s,

@@ -10,6 +10,7 @@ from deployer.model import Document
 from deployer.sites.model import (
     AuthRequest,
     Check,
+    Clients,
     Dns,
     Health,
     Redirect,
@@ -65,7 +66,14 @@ def _site(document: Document) -> Site:
 
 def _tls(document: Document) -> Tls:
     dns = document.get("dns")
-    return Tls(**{**document, "dns": Dns(**dns) if dns else None})
+    clients = document.get("clients")
+    return Tls(
+        **{
+            **document,
+            "dns": Dns(**dns) if dns else None,
+            "clients": Clients(**clients) if clients else None,
+        }
+    )
 
 
 def _route(document: Document) -> Route:

@@ -69,6 +69,20 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clients:
+    """The certificates that clients present.
+
+    `ca` has the certificates of the CAs that issue them (PEM). `certificate` and `key` are paths on
+    the controller: what checks present, if anything.
+    """
+
+    ca: str = ""
+    verify: Literal["required", "optional"] = "required"
+    certificate: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """How a site gets its certificate.
 
@@ -92,6 +106,7 @@ class Tls:
     ari: bool = False
     eab: Eab | None = None
     limits: Literal["letsencrypt", "none"] = "none"
+    clients: Clients | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, get_args
 
 from deployer.errors import UsageError
 from deployer.model import Proxy
 from deployer.sites.model import (
     AuthRequest,
+    Clients,
     Cors,
     Headers,
     Health,
@@ -121,10 +122,13 @@ _ROUTE: Mapping[str, _Check] = {
     "origins": lambda value: value is None or _texts(value),
     "require_origin": _is(bool),
 }
+#: Not the CAs: their file is on the host.
+_CLIENTS: Mapping[str, _Check] = {"verify": _one_of("required", "optional")}
 _TLS: Mapping[str, _Check] = {
     "issuer": _is(str),
     "hsts_s": _is(int, _NONE),
     "challenge": _one_of("http-01", "dns-01"),
+    "clients": lambda value: _has(value, _CLIENTS),
 }
 _SITE: Mapping[str, _Check] = {
     "domain": _is(str),
@@ -152,9 +156,13 @@ def served_part(site: Site) -> Site:
 
 def text_of(site: Site) -> str:
     """The content of the site's file."""
+    clients = site.tls.clients
     document = {
         **_set_values(site, _SITE),
-        "tls": _set_values(site.tls, _TLS),
+        "tls": {
+            **_set_values(replace(site.tls, clients=None), _TLS),
+            **({"clients": {"verify": clients.verify}} if clients else {}),
+        },
         "routes": [
             {
                 **_set_values(route, _ROUTE),
@@ -185,7 +193,7 @@ def site_of(text: str) -> Site:
                 "redirects": _to_pairs(site.get("redirects", ())),
                 "snippets": _to_pairs(site.get("snippets", ())),
                 "trusted_proxies": tuple(site.get("trusted_proxies", ())),
-                "tls": Tls(**_checked(site.get("tls", {}), _TLS)),
+                "tls": _tls(_checked(site.get("tls", {}), _TLS)),
                 "routes": tuple(map(_route, site.get("routes", ()))),
             }
         )
@@ -210,6 +218,11 @@ def sites_in(files: Mapping[str, str]) -> dict[str, Site]:
                 "move the file away, and apply the playbook of that site again.",
             ) from None
     return found
+
+
+def _tls(document: Mapping[str, Any]) -> Tls:
+    clients = document.get("clients")
+    return Tls(**{**document, "clients": Clients(**clients) if clients else None})
 
 
 def _route(document: object) -> Route:

@@ -195,6 +195,31 @@ def redirect_view(site: Site, route: Route) -> View | None:
     }
 
 
+#: The header with the subject of a client's certificate (RFC 4514), which clients cannot forge.
+SUBJECT_HEADER = "X-Client-Cert-Subject"
+
+
+def clients_view(site: Site, folder: str) -> View:
+    """Which certificates clients present, if any; the CAs are in a file in `folder`."""
+    clients = site.tls.clients
+    if clients is None or not site.has_tls:
+        return {}
+    return {
+        "clients": {
+            "required": clients.verify == "required",
+            "ca": clients.ca or None,
+            "ca_file": f"{folder}/{site.domain.lower().replace('*', '_')}.clients.pem",
+            "header": SUBJECT_HEADER,
+        }
+    }
+
+
+def client_headers(sites: Iterable[Site]) -> list[str]:
+    """Headers that only the proxy may set, whatever a client sends."""
+    subject = [SUBJECT_HEADER] if any(site.tls.clients for site in sites) else []
+    return [*SET_HEADERS, *REMOVED_HEADERS, *auth_headers(sites), *subject]
+
+
 def auth_headers(sites: Iterable[Site]) -> list[str]:
     """Headers about users that services of the sites get from authentication services."""
     asked = (route.auth for site in sites for route in site.routes if route.auth)

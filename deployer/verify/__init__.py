@@ -78,6 +78,10 @@ def verify_site(
 
         found = find_websockets(site, proxy, access, patience_s=limits.patience_s)
     planned = planned_checks(site, proxy, listen_s=limits.listen_s, found=found)
+    if site.tls.clients is not None:
+        from deployer.verify.planned.clients import possible
+
+        planned = possible(site, planned)
     return run_checks(
         site,
         planned,

@@ -235,7 +235,8 @@ def _outside(
     found = public.lookup(name, port)
     if not found.addresses:
         return IdleOutcome(hop="public", outcome="skipped", words=f"{name} {found.problem}")
-    endpoint = Endpoint(host=name, port=port, tls=site.has_tls)
+    identity = probe.endpoint.identity
+    endpoint = Endpoint(host=name, port=port, tls=site.has_tls, identity=identity)
     return replace(probe, hop="public", endpoint=endpoint)
 
 

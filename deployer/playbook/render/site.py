@@ -380,6 +380,10 @@ def _tls(model: SiteModel, node: YamlMap, library: Library) -> Tls:
         eab=Eab(kid=acme.eab.kid, hmac_key=acme.eab.hmac_key) if acme and acme.eab else None,
         limits=_limits(tls.issuer),
     )
+    if tls.client_certificates is not None:
+        from deployer.playbook.render.clients import to_clients
+
+        found = replace(found, clients=to_clients(tls.client_certificates, node, library))
     if acme is not None or tls.issuer in ("letsencrypt", "letsencrypt-staging"):
         _check_acme(found, (model.domain, *(alias.name for alias in model.aliases)), node)
     return found

@@ -24,7 +24,7 @@ def with_cas(
     """The upstreams with the certificates of CAs in place of the names of their files."""
     try:
         return tuple(
-            replace(each, ca=_certificates(each.ca, spot, library))
+            replace(each, ca=certificates_in(each.ca, spot, library))
             if each.verify == "file"
             else each
             for each in upstreams
@@ -34,12 +34,13 @@ def with_cas(
         return tuple(upstreams)
 
 
-def _certificates(name: str, spot: Spot, library: Library) -> str:
+def certificates_in(name: str, spot: Spot, library: Library) -> str:
+    """The certificates of a file on this machine. Raises: `SourceError`."""
     path = library.find_file(name, "files", None, spot)
     text = library.read(path, spot).decode("ascii", "replace")
     found = "\n".join(_CERTIFICATE.findall(text))
     if not found:
-        hint = "verify: names a file on this machine, in PEM format, which is copied to the host"
+        hint = "it must be a file on this machine, in PEM format, which is copied to the host"
         raise spot.error(f"{path} has no certificate of a CA", hint=hint)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=found)

@@ -58,6 +58,25 @@ class DnsModel(Strict):
             yield Misplaced(None, "the plugin requires 'credentials'", "give the plugin's file")
 
 
+class ProbeCertificateModel(Strict):
+    """A client certificate for checks, in two files on the controller."""
+
+    certificate: Line = field(description="The certificate, and those between it and its CA (PEM).")
+    key: Line = field(description="Its private key (PEM), without a passphrase.")
+
+
+class ClientCertificatesModel(Strict):
+    """The certificates that clients present."""
+
+    ca: Line = field(description="A PEM file of the CAs that issue them; copied to the host.")
+    verify: Literal["required", "optional"] = field(
+        "required", description="optional: clients without a certificate are served, too."
+    )
+    probe: ProbeCertificateModel | None = field(
+        None, description="The certificate that checks present; without it, they are refused."
+    )
+
+
 class TlsModel(Strict):
     """How the site gets its certificate."""
 
@@ -85,6 +104,9 @@ class TlsModel(Strict):
         None, description="One of the issuer's profiles."
     )
     key_type: KeyType = field("ecdsa-p256", description="The key type.")
+    client_certificates: ClientCertificatesModel | None = field(
+        None, description="Clients present certificates, whose subject services get."
+    )
     ari: bool = field(False, description="Ask the issuer when to renew (RFC 9773).")
     refused: ClassVar[Mapping[str, str]] = {
         "must_staple": "it requires OCSP, which public CAs ended in 2025, so clients would reject "
@@ -105,14 +127,19 @@ class TlsModel(Strict):
         if issuer != "provided" and "ca_bundle" in node:
             hint = "for an ACME server: issuer: {directory: …, ca_bundle: …}"
             yield Misplaced("ca_bundle", "'ca_bundle' requires issuer: provided", hint)
-        if issuer == "none" and "hsts" in node:
-            yield Misplaced("hsts", "'hsts' requires TLS, but issuer is none")
         if issuer in _NOT_ACME:
-            for key in _ACME_KEYS:
-                if key in node:
-                    yield Misplaced(key, f"'{key}' requires an ACME issuer, not {issuer}")
+            yield from _keys_of_others(node, str(issuer))
         else:
             yield from _challenge_errors(node)
+
+
+def _keys_of_others(node: Mapping[str, object], issuer: str) -> Iterator[Misplaced]:
+    for key in ("hsts", "client_certificates") if issuer == "none" else ():
+        if key in node:
+            yield Misplaced(key, f"'{key}' requires TLS, but issuer is none")
+    for key in _ACME_KEYS:
+        if key in node:
+            yield Misplaced(key, f"'{key}' requires an ACME issuer, not {issuer}")
 
 
 def _challenge_errors(node: Mapping[str, object]) -> Iterator[Misplaced]:

@@ -42,11 +42,12 @@ from deployer.sites.values import (
     PLAIN_HASH,
     PLAIN_PATH,
     REMOVED_HEADERS,
-    SET_HEADERS,
     View,
     certificate_folder,
     challenge_of,
     check_names,
+    client_headers,
+    clients_view,
     cors_view,
     covers,
     has_root_route,
@@ -166,6 +167,7 @@ def _settings(site: Site) -> View:
         "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
+        **clients_view(site, "/etc/apache2/deployer-cas"),
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
     }
 
@@ -180,7 +182,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
                 hint="Apache uses the first site that matches a name: give each wildcard its own "
                 "site, or move that name to the site of its wildcard.",
             )
-    headers = [*SET_HEADERS, *REMOVED_HEADERS]
+    headers = client_headers(sites)
     return {
         "apache_modules": list(_modules(sites)),
         "apache_ports": sorted({site.serving_port for site in sites} - {80, 443}),

@@ -27,12 +27,12 @@ from deployer.sites.values import (
     PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
-    SET_HEADERS,
     View,
-    auth_headers,
     certificate_folder,
     challenge_of,
     check_names,
+    client_headers,
+    clients_view,
     cors_view,
     covers,
     duration,
@@ -78,6 +78,13 @@ def view(site: Site, *, challenge: bool = False) -> View:
         proxy="HAProxy",
         hint="Remove `buffering: true`, or let nginx serve the site: `proxy: nginx`.",
     )
+    if site.tls.clients is not None and is_address(site.domain):
+        raise SourceError(
+            f"HAProxy cannot verify the certificates of clients of {site.domain}: clients that "
+            "connect to an address send no server name",
+            source=site.at("tls.client_certificates"),
+            hint="Give the site a name, or use another proxy: `proxy: nginx`.",
+        )
     name = _section_name(site)
     routes = ordered(site.routes)
     names = [each.lower() for each in site.names]
@@ -102,6 +109,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
+        **clients_view(site, "/etc/haproxy/deployer/cas"),
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
         # Clients that connect to an address send no server name: its certificate comes first.
         "certificate_rank": [not is_address(site.domain), name],
@@ -134,7 +142,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
                 " wildcard.",
             )
     routes = [route for site in every for route in site.routes]
-    own = [*SET_HEADERS, *REMOVED_HEADERS, *auth_headers(every)]
+    own = client_headers(every)
     roots = sorted({route.root.rstrip("/") or "/" for route in routes if route.root is not None})
     return {
         "haproxy_unix_sockets": any(each.socket for route in routes for each in route.upstreams),

@@ -31,12 +31,12 @@ from deployer.sites.values import (
     PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
-    SET_HEADERS,
     View,
-    auth_headers,
     certificate_folder,
     challenge_of,
     check_names,
+    client_headers,
+    clients_view,
     cors_view,
     duration,
     has_root_route,
@@ -116,6 +116,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "gzip_types": list(GZIP_TYPES),
         "hsts_s": site.tls.hsts_s if site.has_tls else None,
         "certificate": f"{certificate_folder(site)}/fullchain.pem",
+        **clients_view(site, "/etc/nginx/deployer-cas"),
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
         "websocket": any(route.websocket for route in routes),
         "plain": any(route.upstreams and not route.websocket for route in routes),
@@ -146,7 +147,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
-    headers = [*SET_HEADERS, *REMOVED_HEADERS, *auth_headers(sites)]
+    headers = client_headers(sites)
     return {"nginx_client_headers": headers, "nginx_underscored_headers": underscored(headers)}
 
 

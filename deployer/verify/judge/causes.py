@@ -14,7 +14,7 @@ from deployer.proxies import PROXIES
 from deployer.sites.model import Route
 from deployer.verify.judge.protocol_errors import cause_and_fix
 from deployer.verify.net.redact import without_secrets
-from deployer.verify.probe.attempt import Failure, printable
+from deployer.verify.probe.attempt import Attempt, Failure, printable
 from deployer.verify.probe.certificate import may_be_complete
 from deployer.verify.probe.spec import Endpoint
 
@@ -150,6 +150,21 @@ def certificate_diagnosis(failure: Failure, *, proxy: Proxy, issuer: str) -> Dia
         " placeholder, or another site's.",
         f"Set {directive} to this site's own certificate. For a private CA, set ca_bundle to its"
         " root.",
+    )
+
+
+def identity_refused(attempt: Attempt, failure: Failure, endpoint: Endpoint) -> Diagnosis | None:
+    """Diagnose a client certificate that the proxy does not accept; `None` for other failures."""
+    identity = endpoint.identity
+    is_refused = attempt.status_code == 400 and b"certificate" in attempt.answer.body.lower()
+    if identity is None or not (is_refused or failure.code in ("tls-failed", "tls-closed")):
+        return None
+    return Diagnosis(
+        "tls-failed",
+        f"The proxy does not accept {identity.certificate}, the certificate that checks present: no"
+        " CA in tls.client_certificates.ca has issued it, or it has expired.",
+        "Name a certificate that is valid in tls.client_certificates.probe, with those between it"
+        " and its CA.",
     )
 
 

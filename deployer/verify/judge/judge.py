@@ -325,6 +325,7 @@ _VERDICTS: dict[Kind, Callable[[Case], Verdict]] = {
     "foreign-origin": _foreign_origin,
     "no-origin": _no_origin,
     "no-session": _no_session,
+    "no-certificate": security.no_certificate,
     "page": _page,
     "entry": _handshake,
     "old-tls": security.old_tls,

@@ -63,7 +63,10 @@ def finding_of(check: PlannedCheck, attempts: Attempts, *, proxy: Proxy) -> Find
     failure = _failure(attempts.main)
     if check.hop == "backend" or failure.code == "locked-out":
         return _service_finding(check, attempts, blamed=attempts.main)
-    if failure.code in _CONNECT_FAILURES:
+    refused = causes.identity_refused(attempts.main, failure, check.probe.endpoint)
+    if refused is not None:
+        diagnosis = refused
+    elif failure.code in _CONNECT_FAILURES:
         diagnosis = causes.listener_diagnosis(failure, proxy=proxy, endpoint=check.probe.endpoint)
     elif attempts.peer is not None and _is_at_fault(check, attempts.peer):
         return _service_finding(check, attempts, blamed=attempts.peer)

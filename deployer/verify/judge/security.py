@@ -31,6 +31,7 @@ _PLAIN_FIX: Mapping[tuple[Hop, bool], str] = {
     ("proxy", True): "Set Upgrade and Connection only if the client sent Upgrade: websocket.",
     ("proxy", False): "Check the proxy's error log at this time, and test the service directly.",
 }
+_REFUSED_BY_TLS = frozenset({"tls-failed", "tls-closed", "closed", "dropped"})
 
 
 def h2c(case: Case) -> Verdict:
@@ -159,6 +160,27 @@ def banner(case: Case) -> Verdict:
     if finding is None:
         return Verdict(True, "no version disclosed")
     return Verdict(True, finding.symptom.partition(" sends ")[2], finding)
+
+
+def no_certificate(case: Case) -> Verdict:
+    """Judge a request without the certificate that clients need: TLS or HTTP refuses it."""
+    attempt = case.attempt
+    if attempt.failure is not None and attempt.failure.code in _REFUSED_BY_TLS:
+        return Verdict(True, "without one, TLS ends")
+    if case.status == 400 and b"certificate" in attempt.answer.body.lower():
+        return Verdict(True, "answered 400 without one")
+    if attempt.failure is not None:
+        return _skipped(attempt)
+    diagnosis = Diagnosis(
+        "check-failed",
+        "The proxy serves clients that present no certificate, although the playbook requires one"
+        " (tls.client_certificates).",
+        "Check which site the proxy selects for this name, and whether its own configuration"
+        " overrides the site's.",
+    )
+    symptom = f"{_uri(case)} answered {case.status} to a client without a certificate"
+    finding = build_finding(diagnosis, hop="proxy", symptom=symptom, attempt=attempt)
+    return Verdict(False, f"answered {case.status} without one", finding)
 
 
 def forged(case: Case) -> Verdict:

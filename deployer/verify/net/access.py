@@ -62,9 +62,13 @@ class Access:
         `tls` into `timings_s`, and into `facts` why the endpoint's certificate is not trusted, if
         it has to be. Raises: `Failure`.
         """
-        context = self.any_certificate
+        identity = endpoint.identity
+        accepting = self.any_certificate
+        if identity is not None:
+            accepting = client_context(verified=False, identity=identity)
+        context = accepting
         if is_secret:
-            context = client_context(roots_pem=self.roots_pem, verified=True)
+            context = client_context(roots_pem=self.roots_pem, verified=True, identity=identity)
         elif endpoint.trust is not None and facts is not None:
             context = client_context(roots_pem=endpoint.trust.roots_pem, verified=True)
         try:
@@ -73,7 +77,7 @@ class Access:
             if is_secret or facts is None:
                 raise broken_tls(untrusted.error, "the TLS handshake") from untrusted
             facts[DISTRUST] = printable(untrusted.error.verify_message)
-            stream = self._open(endpoint, server_name, timings_s, self.any_certificate)
+            stream = self._open(endpoint, server_name, timings_s, accepting)
         try:
             yield stream
         finally:

@@ -7,6 +7,7 @@ import time
 
 from deployer.verify.net.stream import Deadline, Stream, receive, send
 from deployer.verify.probe.attempt import Failure
+from deployer.verify.probe.spec import Identity
 
 # RFC 8446, section 5.1: every record begins with its type, 20 to 24, and the version 3.x.
 _RECORD_TYPES = range(20, 25)
@@ -17,13 +18,14 @@ def client_context(
     roots_pem: bytes | None = None,
     verified: bool,
     protocols: tuple[str, ...] = ("http/1.1",),
+    identity: Identity | None = None,
 ) -> ssl.SSLContext:
     """Return a client context: TLS 1.2 or newer, trusted roots, and the protocols offered by ALPN.
 
     `roots_pem` is `None` for this system's trust store. Without `verified`, any certificate is
-    accepted. ALPN is RFC 7301.
+    accepted. ALPN is RFC 7301. A server that asks for it gets the certificate of `identity`.
 
-    Raises: `Failure` if `roots_pem` contains no certificate.
+    Raises: `Failure` if `roots_pem` contains no certificate, or `identity` cannot be read.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -42,6 +44,12 @@ def client_context(
         except (ssl.SSLError, ValueError) as error:
             words = "cannot be verified: the issuer's root certificate is not valid PEM"
             raise Failure("tls-roots", words, evidence=str(error)) from error
+    if identity is not None:
+        try:
+            context.load_cert_chain(identity.certificate, identity.key, lambda: b"")
+        except (ssl.SSLError, OSError, ValueError) as error:
+            words = f"is not asked: {identity.certificate}, the certificate for checks, is unusable"
+            raise Failure("tls-failed", words, evidence=str(error)) from error
     return context
 
 

@@ -15,7 +15,7 @@ from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.sites.paths import example_of
 from deployer.verify.net.redact import without_secrets
 from deployer.verify.options import LISTEN_S, ProxyAddress
-from deployer.verify.planned import security
+from deployer.verify.planned import clients, security
 from deployer.verify.planned.model import FOREIGN_ORIGIN, Found, Kind, PlannedCheck
 from deployer.verify.planned.probes import USER_AGENT, SiteProbes, at_upstream
 from deployer.verify.planned.routing import (
@@ -143,6 +143,9 @@ class _Planner:
                 headers=(("Host", self._probes.domain), USER_AGENT, ("Connection", "close")),
             ),
         )
+
+        if self._site.tls.clients is not None and self._site.tls.clients.verify == "required":
+            yield clients.required(self._probes.get("/", headers=self._probes.common_headers()))
 
     def _proxy_checks(self) -> Iterator[PlannedCheck]:
         """Check the proxy regardless of routes: old TLS versions, and its version banner."""

@@ -19,6 +19,7 @@ Kind = Literal[
     "foreign-origin",
     "no-origin",
     "no-session",
+    "no-certificate",
     "h2c",
     "page",
     "entry",

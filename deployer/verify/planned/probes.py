@@ -9,7 +9,7 @@ from deployer.sites.model import Check, Route, Site, Upstream
 from deployer.sites.values import redirects_http
 from deployer.verify.options import ProxyAddress
 from deployer.verify.planned.routing import concrete, is_open, path_at_service
-from deployer.verify.probe.spec import Endpoint, HttpProbe, Trust, UpgradeProbe
+from deployer.verify.probe.spec import Endpoint, HttpProbe, Identity, Trust, UpgradeProbe
 
 USER_AGENT = ("User-Agent", "deployer-verify")
 _Sent = TypeVar("_Sent", bound=HttpProbe)
@@ -26,7 +26,7 @@ class SiteProbes:
         self._port = site.serving_port
         self.redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
         self.serving = (
-            Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
+            Endpoint(host=proxy.host, port=proxy.https_port, tls=True, identity=identity_of(site))
             if self.https
             else self.redirecting
         )
@@ -127,6 +127,14 @@ class SiteProbes:
             ("X-Forwarded-Host", host),
             ("X-Forwarded-Port", str(self._port)),
         )
+
+
+def identity_of(site: Site) -> Identity | None:
+    """Return the certificate that checks of `site` present, if it asks clients for one."""
+    clients = site.tls.clients
+    if clients is None or clients.certificate is None or clients.key is None:
+        return None
+    return Identity(certificate=clients.certificate, key=clients.key)
 
 
 def at_upstream(probe: _Sent, upstream: Upstream) -> _Sent:

@@ -135,7 +135,8 @@ class _Planner:
         dns_s: float | None,
         certificates: tuple[int | None, int | None],
     ) -> None:
-        endpoint = Endpoint(host=address.text, port=self._port, tls=self._tls)
+        identity = twin.probe.endpoint.identity
+        endpoint = Endpoint(host=address.text, port=self._port, tls=self._tls, identity=identity)
         probe = replace(twin.probe, hop="public", endpoint=endpoint, dns_s=dns_s)
         peer = replace(probe, by_system=True) if isinstance(probe, TlsProbe) else None
         place = (

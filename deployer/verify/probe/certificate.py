@@ -81,7 +81,8 @@ def _verify(
 ) -> tuple[str, dict[str, str]]:
     """Return a note about an accepted certificate, and its expiry and hash as facts."""
     roots_pem = None if probe.by_system else access.roots_pem
-    context = client_context(roots_pem=roots_pem, verified=True)
+    identity = probe.endpoint.identity
+    context = client_context(roots_pem=roots_pem, verified=True, identity=identity)
     secured = _negotiate(probe, access, context, timings_s)
     certificate = secured.tls.getpeercert() or {}
     version = secured.tls.version() or "TLS"
@@ -204,7 +205,8 @@ def _sent(number: int) -> str:
 def _served_certificate(probe: TlsProbe, access: Access) -> ServedCertificate:
     from cryptography import x509
 
-    secured = _negotiate(probe, access, access.any_certificate, {})
+    context = client_context(verified=False, identity=probe.endpoint.identity)
+    secured = _negotiate(probe, access, context, {})
     leaf = x509.load_der_x509_certificate(secured.tls.getpeercert(binary_form=True) or b"")
     try:
         extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -77,7 +77,8 @@ class _Tries:
         try:
             self.timings_s["connect"] = time.monotonic() - began
             began = time.monotonic()
-            context = client_context(verified=False, protocols=("h2", "http/1.1"))
+            protocols, identity = ("h2", "http/1.1"), self._probe.endpoint.identity
+            context = client_context(verified=False, protocols=protocols, identity=identity)
             secured = TlsStream(stream, context, server_name=self._probe.server_name)
             with translate_tls_errors(self._access.timeout_s):
                 secured.handshake(deadline)

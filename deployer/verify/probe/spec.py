@@ -16,11 +16,20 @@ class Trust:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A client's certificate and its key: PEM files of this machine."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """An address as the host sees it: TCP, or a unix socket (then `host` is empty).
 
     With `proxy_line`, connections start with a PROXY protocol line (version 1), before TLS. A proxy
-    only uses a service that it has `trust` in; probes report whether it should.
+    only uses a service that it has `trust` in; probes report whether it should. Clients may have
+    to show their `identity`.
     """
 
     host: str = ""
@@ -29,6 +38,7 @@ class Endpoint:
     tls: bool = False
     proxy_line: bool = False
     trust: Trust | None = None
+    identity: Identity | None = None
 
     def __str__(self) -> str:
         if self.socket:

@@ -6,8 +6,10 @@ The real proxies run on this machine, each with the sites of one playbook.
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from http.client import RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,12 +18,13 @@ from typing import ClassVar, cast
 import pytest
 
 from deployer.model import CheckResult, Proxy
-from deployer.sites.model import AuthRequest, Check, Route, Site, Tls, Upstream
+from deployer.sites.model import AuthRequest, Check, Clients, Route, Site, Tls, Upstream
 from deployer.verify import verify_site
 from deployer.verify.options import Limits, ProxyAddress
 from tests.integration.conformance import echo_service
+from tests.support.certificates.pki import authority, issued
 from tests.support.servers.scripted import dial
-from tests.support.sites.local_fronts import APACHE, Answer, LocalFront, open_folder, serving
+from tests.support.sites.local_fronts import APACHE, Answer, LocalFront, asked, open_folder, serving
 from tests.support.sites.whole_nginx import NGINX
 from tests.support.waiting import PATIENCE_S
 
@@ -55,6 +58,18 @@ PLAYBOOK = """\
         - path: /kept
           root: FOLDER
           cors: {origins: "https://app.example.org"}
+    - domain: certified.example.com
+      proxy: PROXY
+      tls: {issuer: internal, client_certificates: {ca: clients.pem, probe: PROBE}}
+      routes: [{path: /, upstream: "SERVICE"}, {path: /ws, websocket: "SERVICE"}]
+    - domain: welcome.example.com
+      proxy: PROXY
+      tls: {issuer: internal, hsts: 1h, client_certificates: {ca: clients.pem, verify: optional}}
+      routes: [{path: /, upstream: "SERVICE"}]
+    - domain: others.example.com
+      proxy: PROXY
+      tls: {issuer: internal, client_certificates: {ca: others.pem}}
+      routes: [{path: /, upstream: "SERVICE"}]
 """
 ASKING = """\
     - domain: asked.example.com
@@ -112,6 +127,14 @@ class AuthService(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+def write_certificates(folder: Path, name: str) -> None:
+    """An authority, and the certificate and key of one of its clients."""
+    (folder / f"{name}.pem").write_bytes(authority(name).pem)
+    one = issued(f"one-of-{name}", by=authority(name))
+    (folder / f"{name}-one.pem").write_bytes(one.pem)
+    (folder / f"{name}-one.key").write_bytes(one.key_pem)
+
+
 @pytest.fixture(scope="module")
 def fronts(service: str) -> Iterator[dict[str, LocalFront]]:
     auth = ThreadingHTTPServer(("127.0.0.1", 0), AuthService)
@@ -126,6 +149,9 @@ def fronts(service: str) -> Iterator[dict[str, LocalFront]]:
             folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
             text = PLAYBOOK + ASKING * (proxy != "apache")
+            for name in ("clients", "others"):
+                write_certificates(folder, name)
+            text = text.replace("PROBE", "{certificate: clients-one.pem, key: clients-one.key}")
             text = text.replace("FOLDER", str(files)).replace("SERVICE", service)
             text = text.replace("AUTH", f"http://127.0.0.1:{auth.server_port}")
             front = serving(proxy, Path(program), text, folder)
@@ -318,3 +344,102 @@ def test_checks_of_a_route_that_requires_a_login(
         broken = checks(front, service, "/ws", ("Cookie", "session=broken"))["handshake"]
         assert broken.finding is not None
         assert "no answer" in broken.finding.cause, front.proxy
+
+
+def ask_with(front: LocalFront, name: str, who: str, *headers: str, sni: str = "") -> Answer | None:
+    """One request with the certificate of `who`; `None` if TLS or the proxy refuses it."""
+    context = front.trust()
+    if who:
+        folder = front.rendered.etc.parents[2]
+        context.load_cert_chain(folder / f"{who}-one.pem", folder / f"{who}-one.key")
+    try:
+        with front.connect(sni or name, tls=context) as line:
+            answer = asked(line, "GET / HTTP/1.1", f"Host: {name}", *headers)
+    except (ssl.SSLError, ConnectionError, RemoteDisconnected):
+        return None
+    return None if answer.status in (400, 403, 421) else answer
+
+
+SUBJECT = "x-client-cert-subject"
+FORGED = ("X-Client-Cert-Subject: CN=root", "X-Client-Cert-Subject: CN=admin")
+
+
+def test_clients_with_certificates(fronts: dict[str, LocalFront]) -> None:
+    for front in fronts.values():
+        for name in ("certified.example.com", "welcome.example.com"):
+            answer = ask_with(front, name, "clients", *FORGED)
+            assert answer is not None, front.proxy
+            assert sent(answer)[SUBJECT] == "CN=one-of-clients", front.proxy
+            assert (
+                len(
+                    [
+                        each
+                        for each in json.loads(answer.body)["headers"]
+                        if each[0].lower() == SUBJECT
+                    ]
+                )
+                == 1
+            )
+            assert ask_with(front, name, "others") is None, front.proxy
+        assert ask_with(front, "certified.example.com", "") is None, front.proxy
+        answer = ask_with(front, "welcome.example.com", "", *FORGED)
+        assert answer is not None, front.proxy
+        assert SUBJECT not in sent(answer), front.proxy
+
+
+def test_no_other_site_s_tls_opens_one_with_certificates(fronts: dict[str, LocalFront]) -> None:
+    for front in fronts.values():
+        for who, sni in (("", "welcome"), ("clients", "welcome"), ("others", "others")):
+            found = ask_with(front, "certified.example.com", who, sni=f"{sni}.example.com")
+            assert found is None, (front.proxy, sni)
+
+
+def verified(
+    front: LocalFront, service: str, clients: Clients, name: str = "certified.example.com"
+) -> dict[str, CheckResult]:
+    """The results of the checks through the proxy of a site whose clients have certificates."""
+    upstream = Upstream(host="127.0.0.1", port=int(service.rpartition(":")[2]))
+    is_certified = name.startswith("certified")
+    path = "/ws" if is_certified else "/"
+    route = Route(path=path, websocket=is_certified, upstreams=(upstream,))
+    tls = Tls(issuer="internal", clients=clients)
+    served_by = cast(Proxy, front.proxy)
+    found = verify_site(
+        Site(domain=name, proxy=served_by, tls=tls, routes=(route,)),
+        dial=dial,
+        roots_pem=front.rendered.root_pem,
+        proxy=ProxyAddress(http_port=front.rendered.http, https_port=front.rendered.https),
+        limits=Limits(timeout_s=PATIENCE_S, patience_s=0.0),
+    )
+    return {each.name: each for each in found if each.hop == "proxy"}
+
+
+def test_checks_of_a_site_whose_clients_have_certificates(
+    fronts: dict[str, LocalFront], service: str
+) -> None:
+    for front in fronts.values():
+        folder = front.rendered.etc.parents[2]
+        one = str(folder / "clients-one.pem"), str(folder / "clients-one.key")
+        found = verified(front, service, Clients(certificate=one[0], key=one[1]))
+        assert all(each.ok for each in found.values()), (front.proxy, found)
+        assert found["handshake"].detail.startswith("101"), front.proxy
+        assert found["foreign origin refused"].detail == "answered 403", front.proxy
+        assert "without one" in found["client certificate required"].detail, front.proxy
+        none = verified(front, service, Clients())
+        assert all(each.ok for each in none.values()), (front.proxy, none)
+        assert none["handshake"].skipped, front.proxy
+        assert "without one" in none["client certificate required"].detail, front.proxy
+        other = str(folder / "others-one.pem"), str(folder / "others-one.key")
+        wrong = verified(front, service, Clients(certificate=other[0], key=other[1]))
+        assert not wrong["handshake"].ok, front.proxy
+        assert wrong["handshake"].finding is not None
+        assert "others-one.pem" in wrong["handshake"].finding.cause, front.proxy
+
+
+def test_a_site_that_serves_all_although_clients_need_certificates(
+    fronts: dict[str, LocalFront], service: str
+) -> None:
+    for front in fronts.values():
+        found = verified(front, service, Clients(), "welcome.example.com")
+        failed = {name: each.detail for name, each in found.items() if not each.ok}
+        assert failed == {"client certificate required": "answered 200 without one"}, front.proxy

@@ -29,6 +29,14 @@ class Issued:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    @property
+    def key_pem(self) -> bytes:
+        return self.key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+
 
 def issued(
     name: str, *, by: Issued | None, is_ca: bool = False, ends: datetime.datetime | None = None
@@ -64,11 +72,7 @@ def authority(name: str) -> Issued:
 
 def server_context(folder: Path, leaf: Issued, *chain: Issued) -> ssl.SSLContext:
     """The settings of a server that shows `leaf` and then `chain`."""
-    key = leaf.key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    key = leaf.key_pem
     path = folder / f"{leaf.certificate.serial_number:x}.pem"
     path.write_bytes(key + leaf.pem + b"".join(link.pem for link in chain))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -64,12 +64,18 @@ class LocalFront:
     proxy: str
     rendered: Rendered
 
-    def connect(self, name: str, *, tls: bool = True, port: int = 0) -> socket.socket:
+    def trust(self) -> ssl.SSLContext:
+        """The TLS of a client that trusts the certificates of the sites."""
+        return ssl.create_default_context(cadata=self.rendered.root_pem.decode())
+
+    def connect(
+        self, name: str, *, tls: bool | ssl.SSLContext = True, port: int = 0
+    ) -> socket.socket:
         port = port or (self.rendered.https if tls else self.rendered.http)
         line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         if not tls:
             return line
-        trust = ssl.create_default_context(cadata=self.rendered.root_pem.decode())
+        trust = tls if isinstance(tls, ssl.SSLContext) else self.trust()
         return trust.wrap_socket(line, server_hostname=name)
 
     def ask(
@@ -83,12 +89,18 @@ class LocalFront:
         port: int = 0,
     ) -> Answer:
         """One request on a connection of its own."""
-        rows = [f"{method} {target} HTTP/1.1", f"Host: {name}", *headers]
-        if not any(row.lower().startswith("connection:") for row in headers):
-            rows.append("Connection: close")
+        rows = [f"Host: {name}", *headers]
         with self.connect(name.partition(":")[0], tls=tls, port=port) as line:
-            line.sendall("\r\n".join([*rows, "", ""]).encode("latin-1") + body)
-            return _read(line, method)
+            return asked(line, f"{method} {target} HTTP/1.1", *rows, body=body)
+
+
+def asked(line: socket.socket, request: str, *headers: str, body: bytes = b"") -> Answer:
+    """The answer to one request."""
+    rows = [request, *headers]
+    if not any(row.lower().startswith("connection:") for row in headers):
+        rows.append("Connection: close")
+    line.sendall("\r\n".join([*rows, "", ""]).encode("latin-1") + body)
+    return _read(line, request.partition(" ")[0])
 
 
 def _read(line: socket.socket, method: str) -> Answer:

@@ -22,7 +22,7 @@ from deployer.playbook.builtin import roles_path
 from deployer.playbook.load.library import LoadedRole
 from deployer.playbook.schema.argument_specs import Option, Options
 from deployer.proxies import PROXIES
-from deployer.sites.model import AuthRequest, Cors, Headers, Redirect, Site
+from deployer.sites.model import AuthRequest, Clients, Cors, Headers, Redirect, Site
 from tests.support.playbook_project import FACTS, Project
 from tests.support.proxies.tokens import READERS
 from tests.support.sites.site_case import site
@@ -47,6 +47,7 @@ _ASKED = AuthRequest(
 )
 _SITE = site(
     domain="stats.example.com",
+    tls={"issuer": "internal", "clients": Clients(ca="-----BEGIN X-----\n")},
     aliases=["*.wild.example.com"],
     routes=[
         {"path": "/ws", "websocket": "http://127.0.0.1:7890", "strip_prefix": True},
@@ -213,7 +214,7 @@ def _content(path: str, content: bytes) -> Any:
         return settings(text)
     if path.startswith("/etc/default/"):
         return environment(text)
-    if "/deployer-users/" in path:
+    if "/deployer-users/" in path or path.endswith(".clients.pem"):
         return [(each, ";") for each in text.splitlines()]
     for prefix, read in READERS.items():
         if path.startswith(prefix):

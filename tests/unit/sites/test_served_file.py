@@ -11,7 +11,7 @@ import pytest
 from deployer.errors import UsageError
 from deployer.proxies import PROXIES
 from deployer.sites.document import sites_from_json, sites_to_json
-from deployer.sites.model import AuthRequest, Cors, Headers, Rate, Redirect, Site
+from deployer.sites.model import AuthRequest, Clients, Cors, Headers, Rate, Redirect, Site
 from deployer.sites.served_file import served_part, site_of, sites_in, text_of
 from tests.support.sites import haproxy_case
 from tests.support.sites.site_case import site
@@ -140,6 +140,7 @@ def test_settings_of_routes_are_the_same_from_the_playbook_and_from_the_host() -
         domain="a.example.com",
         aliases=["b.example.com"],
         redirects=(("b.example.com", "a.example.com"),),
+        tls={"issuer": "internal", "clients": Clients(ca="x", verify="optional", key="/k")},
         trusted_proxies=("10.0.0.0/8",),
         gzip=True,
         routes=routes,
@@ -148,8 +149,10 @@ def test_settings_of_routes_are_the_same_from_the_playbook_and_from_the_host() -
     assert [replace(each, source=None) for each in full.routes] == list(found.routes)
     assert (found.redirects, found.trusted_proxies) == (full.redirects, full.trusted_proxies)
     assert found.gzip
+    assert found.tls.clients == Clients(verify="optional")
     (stored,) = sites_from_json(json.loads(json.dumps(sites_to_json([full]))))
     assert stored.routes[1].redirect == full.routes[1].redirect
+    assert stored.tls.clients == full.tls.clients
     assert stored.routes[3].auth == full.routes[3].auth
     assert stored.routes[0].allow == full.routes[0].allow
     assert "$6$" not in json.dumps(sites_to_json([full]))
