@@ -48,6 +48,7 @@ crash: machine setup
 # What takes long, and is no part of `make test`: the same with other releases or larger numbers.
 slow: requisites
 	$(PYTEST) -n 4 --dist loadfile -m slow tests
+	EVERY_RELEASE=yes $(ON_HOSTS) tests/integration/conformance
 
 # Every ready playbook before its real service, with that service's own client, behind each proxy.
 services: requisites

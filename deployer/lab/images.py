@@ -167,6 +167,8 @@ def _recipe(suite: str, packages: Sequence[str]) -> list[str]:
         f'systemctl --root="$1" mask {" ".join(_MASKED)}',
         # mmdebstrap copies these from the machine that it runs on.
         'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf; : > "$1"/etc/machine-id',
+        # Root's service manager starts at boot, rather than for each connection after a pause.
+        'mkdir -p "$1"/var/lib/systemd/linger; : > "$1"/var/lib/systemd/linger/root',
         _ONLY_AVAILABLE,
         # Build the index: otherwise the first apt command on each host takes a second longer.
         'chroot "$1" apt-cache gencaches',
