@@ -285,7 +285,8 @@ class Route:
 class Site:
     """A name that the proxy serves, with the routes behind its paths.
 
-    `port` is `None` for the usual one, 443 with TLS and 80 without.
+    `port` is `None` for the usual one, 443 with TLS and 80 without. The one that `is_default`
+    answers all names on its ports that no other site has.
     `max_body_bytes` limits the size of requests, but not of WebSocket messages. `echo` is a path
     whose answer repeats the request's headers, if there is one. `drain_s` is how long connections
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
@@ -303,6 +304,7 @@ class Site:
     domain: str
     aliases: tuple[str, ...] = ()
     port: int | None = None
+    is_default: bool = False
     proxy: Proxy = DEFAULT_PROXY
     tls: Tls = field(default_factory=Tls)
     routes: tuple[Route, ...] = ()

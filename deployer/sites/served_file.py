@@ -134,6 +134,7 @@ _SITE: Mapping[str, _Check] = {
     "domain": _is(str),
     "aliases": _texts,
     "port": _is(int, _NONE),
+    "is_default": _is(bool),
     "proxy": _one_of(*get_args(Proxy)),
     "tls": _is(dict),
     "routes": _is(list),

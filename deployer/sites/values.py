@@ -71,6 +71,7 @@ def port_view(site: Site, *, challenge: bool) -> View:
     """The port of the site, and whether port 80 redirects there."""
     return {
         "port": site.serving_port,
+        "is_default": site.is_default,
         "port_in_urls": site.port_in_urls,
         "redirects_http": redirects_http(site, also_challenged=challenge),
     }

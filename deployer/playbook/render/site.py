@@ -80,6 +80,7 @@ def to_site(
             (alias.name, alias.redirects_to) for alias in model.aliases if alias.redirects_to
         ),
         port=model.port,
+        is_default=model.default,
         proxy=cast(Proxy, model.proxy),
         tls=tls,
         routes=(*routes, *own_routes(model, routes, at=spot_of(node).ref)),
@@ -88,7 +89,7 @@ def to_site(
         max_body_bytes=_bytes(model.max_body),
         echo=model.echo,
         require_survival=model.require_survival,
-        displaces=tuple(word.strip().lower() for word in model.displaces),
+        displaces=_displaced(model),
         snippets=tuple((model.snippets or {}).get(model.proxy, {}).items()),
         trusted_proxies=model.trusted_proxies,
         underscores_in_headers=model.underscores_in_headers,
@@ -101,6 +102,12 @@ def to_site(
     from deployer.playbook.render.maintenance import in_maintenance
 
     return in_maintenance(site, model.maintenance, library, spot_of(node, "maintenance"), problems)
+
+
+def _displaced(model: SiteModel) -> tuple[str, ...]:
+    """The names that others may lose; a default site takes the place of one."""
+    names = [*model.displaces, *(["default"] if model.default else [])]
+    return tuple(dict.fromkeys(word.strip().lower() for word in names))
 
 
 def _route(

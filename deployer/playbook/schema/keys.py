@@ -232,6 +232,7 @@ class SiteModel(Strict):
     aliases: list[Annotated[AliasModel, Before(as_alias)]] = field(
         [], description="Further names of the site."
     )
+    default: bool = field(False, description="Answer names that no site has, on the same ports.")
     port: Port | None = field(None, description="The port; default: 443 with tls, 80 without.")
     proxy: Proxy = field(DEFAULT_PROXY, description="The reverse proxy that serves the site.")
     tls: TlsModel | None = field(

@@ -216,6 +216,8 @@ def _link(site: Site) -> str:
     Clients that connect to an address send no server name, so its site comes first. A site with a
     wildcard comes after those whose names it matches, the one with the most labels first.
     """
+    if site.is_default:
+        return f"0+{site.domain}"  # before files such as 000-default.conf
     if is_address(site.domain):
         return f"000-{site.domain}"
     labels = [name.count(".") for name in site.names if name.startswith("*")]

@@ -87,15 +87,10 @@ def view(site: Site, *, challenge: bool = False) -> View:
         )
     name = _section_name(site)
     routes = ordered(site.routes)
-    names = [each.lower() for each in site.names]
-    wildcards = [each for each in names if each.startswith("*")]
     return {
         "domain": site.domain,
         "name": name,
-        # Exact names come before wildcards, and longer wildcards before shorter ones.
-        "rank": [bool(wildcards), -max(map(len, wildcards), default=0), name],
-        "exact_names": [each for each in names if each not in wildcards],
-        "wildcard_ends": [each.removeprefix("*") for each in wildcards],
+        **_names_view(site, name),
         "tls": site.has_tls,
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
@@ -112,13 +107,29 @@ def view(site: Site, *, challenge: bool = False) -> View:
         **clients_view(site, "/etc/haproxy/deployer/cas"),
         "certificate_key": f"{certificate_folder(site)}/privkey.pem",
         # Clients that connect to an address send no server name: its certificate comes first.
-        "certificate_rank": [not is_address(site.domain), name],
-        "sni_names": names,
+        "certificate_rank": [not site.is_default, not is_address(site.domain), name],
         "routes": [
             _route_view(site, route, backend=f"{name}:{slug}")
             for route, slug in zip(routes, slugs_of(routes), strict=True)
         ],
         "has_root_route": has_root_route(site),
+    }
+
+
+def _names_view(site: Site, name: str) -> View:
+    names = [each.lower() for each in site.names]
+    wildcards = [each for each in names if each.startswith("*")]
+    longest = max(map(len, wildcards), default=0)
+    return {
+        # Exact names come before wildcards, longer wildcards before shorter ones, and the default
+        # site comes last: all names end with its empty end.
+        "rank": [2 if site.is_default else bool(wildcards), -longest, name],
+        "exact_names": [each for each in names if each not in wildcards],
+        "wildcard_ends": [
+            *(each.removeprefix("*") for each in wildcards),
+            *([""] if site.is_default else []),
+        ],
+        "sni_names": names,
     }
 
 

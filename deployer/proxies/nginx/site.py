@@ -55,6 +55,7 @@ from deployer.sites.values import (
     size,
     slugs_of,
     underscored,
+    used_ports,
     whole_seconds,
 )
 
@@ -136,19 +137,26 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         SourceError: two sites that would both have to be the port's default.
     """
     first: dict[int, Site] = {}
-    for other in (site for site in sites if site.has_tls and is_address(site.domain)):
+    for other in (site for site in sites if _has_default_server(site)):
         one = first.setdefault(other.serving_port, other)
         if one is other:
             continue
         raise SourceError(
-            f"{other.domain} and {one.domain} are both addresses, and clients that"
-            " connect "
-            "to an address send no server name",
+            f"{other.domain} and {one.domain} are both addresses or the default, and clients that"
+            " connect to an address send no server name",
             source=other.source,
             hint="Make one of them an alias of the other.",
         )
     headers = client_headers(sites)
-    return {"nginx_client_headers": headers, "nginx_underscored_headers": underscored(headers)}
+    return {
+        "nginx_is_default": any(80 in used_ports([s]) for s in sites if s.is_default),
+        "nginx_client_headers": headers,
+        "nginx_underscored_headers": underscored(headers),
+    }
+
+
+def _has_default_server(site: Site) -> bool:
+    return site.is_default or (site.has_tls and is_address(site.domain))
 
 
 def _size(count: int) -> str:

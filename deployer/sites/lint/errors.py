@@ -23,6 +23,7 @@ def errors_of(sites: Sequence[Site]) -> Iterator[Note]:
         )
     ports = set(used_ports(sites))
     yield from _mixed_ports(sites)
+    yield from _defaults_twice(sites)
     for site in sites:
         yield from _paths_twice(site)
         yield from _loops(site, ports)
@@ -41,6 +42,22 @@ def _mixed_ports(sites: Sequence[Site]) -> Iterator[Note]:
                 "A port speaks one of both: give the sites different ports.",
                 site.at("port", "domain"),
             )
+
+
+def _defaults_twice(sites: Sequence[Site]) -> Iterator[Note]:
+    first: dict[int, Site] = {}
+    for site in sites:
+        for port in used_ports([site]) if site.is_default else ():
+            other = first.setdefault(port, site)
+            if other is not site:
+                yield error(
+                    "two-defaults",
+                    f"{site.domain} and {other.domain} are both the default of port {port}",
+                    "Only one site can answer the names that no site has: remove `default` from "
+                    "one of them.",
+                    site.at("default"),
+                )
+                break
 
 
 def _names_twice(sites: Sequence[Site]) -> Iterator[Note]:

@@ -62,6 +62,12 @@ PLAYBOOK = """\
       routes:
         - {path: /, websocket: "ROOT"}
         - {path: /old, redirect: /new}
+    - domain: any.example.com
+      proxy: PROXY
+      default: true
+      port: PORT_2
+      response_headers: {set: {X-Site: any}}
+      routes: [{path: /, websocket: "ROOT"}, {path: /cut, upstream: "CUT"}]
     - domain: plain.example.com
       proxy: PROXY
       port: PORT_2
@@ -208,7 +214,6 @@ def test_sites_on_ports_of_their_own(fronts: Fronts) -> None:
             }
             assert [each.status for each in answers.values()] == [101, 403], front.proxy
             assert front.ask(name, "/").status == 421, front.proxy
-            assert tls or front.ask("named.example.com", "/", port=port).status == 421
         port = PORTS[front.proxy][0]
         about = {"tls": True, "port": port}
         answer = front.ask(f"ported.example.com:{port}", "/old/x", **about)
@@ -285,3 +290,24 @@ def test_a_maintenance_page(fronts: Fronts) -> None:
             assert answer.body.decode() == PAGE, about
         answer = front.ask("away.example.com", "/", method="HEAD", tls=True)
         assert (answer.status, answer.body) == (503, b""), front.proxy
+
+
+def test_the_default_site_answers_names_that_no_site_has(fronts: Fronts) -> None:
+    for front in fronts.values():
+        port = PORTS[front.proxy][1]
+        for name in (
+            "any.example.com",
+            f"unknown.example.org:{port}",
+            "named.example.com",
+            "10.1.2.3",
+        ):
+            answer = front.ask(name, "/cut", port=port)
+            assert (answer.status, answer.all("X-Site")) == (200, ["any"]), (front.proxy, name)
+            assert json.loads(answer.body)["service"] == "CUT", (front.proxy, name)
+        answer = front.ask("plain.example.com", "/", port=port)
+        assert (answer.status, answer.all("X-Site")) == (200, []), front.proxy
+        for name in ("", "a b", "[::1]", "a..b"):
+            assert front.ask(name, "/", port=port).status == 400, (front.proxy, name)
+        foreign = front.ask("x.example", "/", *UPGRADE, "Origin: http://x.example", port=port)
+        assert foreign.status == 403, front.proxy
+        assert front.ask("x.example", "/").status == 421, front.proxy
