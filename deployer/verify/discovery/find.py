@@ -121,8 +121,9 @@ class _Search:
             broker = Check(path=MQTT.path, subprotocols=MQTT.subprotocols)
             return Found(check=broker, opens=True, service=MQTT.name)
         # Without an answer, the refusal of a known path says more.
-        nothing = None if attempt.status_code is None else Found(check=own, opens=False)
-        return refusing or nothing
+        if refusing is not None or attempt.status_code is None:
+            return refusing
+        return Found(check=own, opens=False, has_page=self._has_page)
 
     def known(self) -> Iterator[KnownService]:
         """What the page shows: the known service, or else the WebSockets that it opens."""

@@ -26,7 +26,7 @@ _DROPPED = frozenset({"closed", "dropped"})
 _ERROR_CODES = frozenset({1002, 1003, 1007, 1009, 1010, 1011, 1012, 1013, 1014})
 #: A service that is overloaded or has failed has not refused.
 _NO_REFUSALS = frozenset({408, 413, 414, 421, 425, 429, 431})
-_NOT_IMPLEMENTED = 501
+_INTERNAL_ERROR, _NOT_IMPLEMENTED = 500, 501
 _SHAPE_CHARACTERS = 60
 
 
@@ -43,6 +43,8 @@ def is_refusal(check: PlannedCheck, attempt: Attempt) -> bool:
     closes = attempt.failure is not None and attempt.failure.code == "closed-by-peer"
     if attempt.status_code == 101:
         return closes and _is_ended(attempt)
+    if check.found.has_page and attempt.status_code == _INTERNAL_ERROR:
+        return True
     return not check.found.opens and _is_plain_refusal(attempt.status_code)
 
 

@@ -31,8 +31,10 @@ _OWN_HOST = re.compile(
 _OPENS = re.compile(r"new\s+(?:window\.)?WebSocket\s*\(")
 _GOACCESS = re.compile(r"\bconnection\s*=\s*(\{[^{}]{0,500}\})")
 _HAS_PORT = re.compile(r"^(wss?://)?[^/]+:[0-9]{1,5}/")
+#: Not `${scheme}//${location.host}/path`, which ends with a backquote.
 _COMMENTS = re.compile(
-    r"/\*.*?(?:\*/|\Z)|(?:(?<=\s)|(?<=[;{}])|^)//[^\n]*", re.DOTALL | re.MULTILINE
+    r"/\*.*?(?:\*/|\Z)|(?:(?<=\s)|(?<=[;{])|^)//[^\n]*|(?<=\})//[^\n`]*$",
+    re.DOTALL | re.MULTILINE,
 )
 
 

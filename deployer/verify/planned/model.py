@@ -59,11 +59,13 @@ class Found:
     """The WebSocket of a whole site, as far as it was found.
 
     `check` opens it, or else is refused by the service itself, unless it `opens`. `service` is the
-    name of the service, if known, and `needs` is what its WebSocket needs.
+    name of the service, if known, and `needs` is what its WebSocket needs. If it `has_page`, an
+    internal error is its answer to upgrades where it has no WebSocket (Django Channels).
     """
 
     check: Check
     opens: bool
+    has_page: bool = False
     service: str = ""
     needs: str = ""
 

@@ -195,9 +195,23 @@ def test_a_service_that_requires_another_upgrade_passes_with_a_note() -> None:
     assert "get the same answer" in note.cause
 
 
-@pytest.mark.parametrize("status", ["500 Internal Server Error", "503 Service Unavailable"])
-def test_a_service_that_fails_has_not_refused(status: str) -> None:
-    results = checked(App("a page", "/nowhere", elsewhere=status))
+def test_a_service_whose_page_works_fails_where_it_has_no_websocket() -> None:
+    """Like Django Channels: its router raises an exception for an unknown path."""
+    results = checked(App("a page", "/nowhere", elsewhere="500 Internal Server Error"))
+    assert [(each.name, each.detail) for each in results if not each.ok] == []
+    (note,) = findings(results)
+    assert (note.code, note.severity) == ("websocket-not-opened", "note")
+
+
+@pytest.mark.parametrize(
+    ("page", "status"),
+    [("", "500 Internal Server Error"), ("a page", "503 Service Unavailable")],
+)
+def test_a_service_that_fails_has_not_refused(page: str, status: str) -> None:
+    app = App(page, "/nowhere", elsewhere=status)
+    if not page:
+        app.files.clear()
+    results = checked(app)
     assert not named(results, "handshake").ok
     assert not named(results, "handshake", hop="backend").ok
 

@@ -45,6 +45,8 @@ def found_in(script: str) -> list[str]:
             [f"wss://{NAME}/ws"],
         ),
         ("new WebSocket(`wss://${location.host}/live`)", [f"wss://{NAME}/live"]),
+        ("new WebSocket(`${scheme}//${location.host}/live`)", [f"wss://{NAME}/live"]),
+        ('f = () => {}// new WebSocket("ws://old/x")\nnew WebSocket("wss://a/x")', ["wss://a/x"]),
         # Both are there: the page chooses.
         (
             'new WebSocket(secure ? "wss://a.example.com/x" : "ws://a.example.com/x")',
