@@ -43,6 +43,10 @@ def test_the_lines_of_the_unit(more: str, line: str, tmp_path: Path) -> None:
     [
         ("", "8765"),
         ("        app_health: /health?deep=1\n", '8765 "/health?deep=1"'),
+        (
+            "        app_health: /health\n        app_health_host: app.example.com\n",
+            "--host app.example.com 8765 /health",
+        ),
         ("        app_health: /100%\n", '8765 "/100%%"'),
         ("        app_socket: /run/myapp/a.sock\n", "/run/myapp/a.sock"),
     ],
@@ -93,6 +97,7 @@ def test_the_program_is_that_of_the_active_release(
             "app_start_timeout: 600 is not a number from 1 to 120",
         ),
         ("        app_health: health\n", "app_health: 'health' is not a path such as /health"),
+        ("        app_health_host: a b\n", "app_health_host: 'a b' is not a domain"),
         ('        app_health: "/a\\nUser=root"\n', "is not a path such as /health"),
         (
             '        app_writable: ["/srv /etc"]\n',

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,12 @@ from tests.support.waiting import PATIENCE_S
 PROGRAM = roles_path() / "websocket_app/files/until-it-answers"
 
 
-def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) -> tuple[int, str]:
+def waited(
+    target: str, path: str = "", *options: str, pid: int = 0, within: float = 0.2
+) -> tuple[int, str]:
     """The exit code and the output."""
     argv = [sys.executable, str(PROGRAM), "--pid", str(pid or os.getpid()), "--within", str(within)]
+    argv += options
     done = subprocess.run(
         [*argv, target, *([path] if path else [])],
         capture_output=True,
@@ -35,12 +38,12 @@ def waited(target: str, path: str = "", *, pid: int = 0, within: float = 0.2) ->
 
 
 @contextlib.contextmanager
-def service(status: int = 200) -> Iterator[str]:
-    """The port of an HTTP server that answers with `status`."""
+def service(status: int = 200, *, names: Sequence[str] = ("localhost",)) -> Iterator[str]:
+    """The port of an HTTP server that answers with `status`, and 403 if Host is none of `names`."""
 
     class Answers(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status if self.headers["Host"] in names else 403)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -78,8 +81,15 @@ def test_a_path_that_returns_an_error(status: int) -> None:
     with service(status) as port:
         code, words = waited(port, "/health", within=0.5)
     assert code == 1
-    assert words.startswith(f"GET /health returned {status} ")
+    assert words.startswith(f"GET /health with Host: localhost returned {status} ")
     assert words.endswith("after 0.5 s")
+
+
+def test_a_service_that_admits_only_some_names() -> None:
+    with service(names=["app.example.com"]) as port:
+        refused = waited(port, "/", within=0.5)
+        assert refused == (1, "GET / with Host: localhost returned 403 Forbidden after 0.5 s")
+        assert waited(port, "/", "--host", "app.example.com", within=60) == (0, "")
 
 
 def test_nothing_answers() -> None:
