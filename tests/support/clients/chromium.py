@@ -128,12 +128,18 @@ class Page:
         """The first value of `condition` that is true, now or when the page has changed."""
         return self.evaluate(_UNTIL.replace("CONDITION", condition))
 
-    def press(self, key: str, selector: str) -> None:
+    def press(self, key: str, selector: str, *, shift: bool = False) -> None:
         """Press a key, by its name in the protocol, in the first element of a CSS selector."""
         self.evaluate(f"document.querySelector({selector!r}).focus()")
-        about = {"key": key, "code": key, "windowsVirtualKeyCode": _KEY_CODES[key]}
-        for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, **about)
+        about: dict[str, Any] = {
+            "key": key,
+            "code": key,
+            "windowsVirtualKeyCode": _KEY_CODES[key],
+            "modifiers": 8 if shift else 0,
+        }
+        text = {"text": "\r"} if key == "Enter" else {}  # without it, no form is sent
+        self.ask("Input.dispatchKeyEvent", type="keyDown", **about, **text)
+        self.ask("Input.dispatchKeyEvent", type="keyUp", **about)
 
     def type(self, text: str, selector: str) -> None:
         """Type into the first element of a CSS selector."""
