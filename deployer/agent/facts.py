@@ -30,6 +30,7 @@ def facts() -> Json:
         "ansible_memtotal_mb": _memory_mb(),
         "ansible_default_ipv4": _default_ipv4(),
         "ansible_all_ipv6_addresses": ipv6_addresses(),
+        "ansible_dns": {"nameservers": _nameservers()},
         "ansible_service_mgr": "systemd" if os.path.isdir("/run/systemd/system") else _init_name(),
         "ansible_pkg_mgr": _package_manager(about["ansible_os_family"]),
         "ansible_python_version": ".".join(map(str, sys.version_info[:3])),
@@ -46,6 +47,24 @@ def _fqdn(nodename: str) -> str:
         if nodename in names:
             return next((name for name in names if name.startswith(nodename + ".")), names[0])
     return nodename
+
+
+def _nameservers() -> list[str]:
+    """The name servers of resolv.conf(5), which uses the first three."""
+    rows = [line.split() for line in read_text("/etc/resolv.conf").splitlines()]
+    found = [row[1] for row in rows if len(row) > 1 and row[0] == "nameserver"]
+    return [address for address in found if _is_address(address)][:3]
+
+
+def _is_address(text: str) -> bool:
+    import _socket
+
+    family = _socket.AF_INET6 if ":" in text else _socket.AF_INET
+    try:
+        _socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _memory_mb() -> int:

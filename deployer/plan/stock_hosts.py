@@ -40,6 +40,7 @@ def stock_host(name: str) -> HostFacts:
                 "gateway": "192.0.2.254",
             },
             "ansible_all_ipv6_addresses": ["2001:db8::1"],
+            "ansible_dns": {"nameservers": ["192.0.2.53"]},
             "ansible_service_mgr": "systemd",
             "ansible_pkg_mgr": "apt",
             "ansible_python_version": release.python,

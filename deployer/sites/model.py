@@ -224,10 +224,11 @@ class Route:
     is also served for all files that do not exist. Of clients, those in `allow` (if there are any)
     and not in `deny` are served, with a password of one of `users` (by name, hashed) and up to a
     rate. `balance` is how one of several upstreams is chosen, in `sticky` routes only for clients
-    without a cookie, and `health` decides when one gets none. With `login`, the service rejects
-    clients that have not logged in, including checks. `probe` is how the route is checked, `None`
-    for a handshake on its path; nothing is sent to a route that is not `is_probed`. `places` has
-    the position of each key in the playbook.
+    without a cookie, and `health` decides when one gets none. The names of upstreams are looked up
+    every `resolve_s`, or only at reloads. With `login`, the service rejects clients that have not
+    logged in, including checks. `probe` is how the route is checked, `None` for a handshake on its
+    path; nothing is sent to a route that is not `is_probed`. `places` has the position of each key
+    in the playbook.
     """
 
     path: str
@@ -251,6 +252,7 @@ class Route:
     balance: Literal["source", "round_robin", "least_conn"] = "source"
     sticky: bool = False
     health: Health | None = None
+    resolve_s: float | None = None
     strip_prefix: bool = False
     rewrite_location: bool = False
     buffering: bool = False

@@ -100,6 +100,7 @@ _ROUTE: Mapping[str, _Check] = {
     "balance": _one_of("source", "round_robin", "least_conn"),
     "sticky": _is(bool),
     "health": lambda value: _has(value, _HEALTH),
+    "resolve_s": _is(int, float, _NONE),
     "index": _is(str),
     "snippet": _is(str),
     "allow": _texts,

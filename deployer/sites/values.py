@@ -283,6 +283,11 @@ def whole_seconds(seconds: float) -> int:
     return max(1, ceil(seconds))
 
 
+def resolve_view(route: Route) -> View:
+    """How often names of upstreams are looked up, if the playbook decides."""
+    return {} if route.resolve_s is None else {"resolve_s": whole_seconds(route.resolve_s)}
+
+
 def scheme_of(route: Route) -> str:
     """``http`` or ``https``.
 

@@ -138,6 +138,7 @@ def _route(
         balance=model.balance,
         sticky=model.sticky is not None,
         health=_health(model.health),
+        resolve_s=model.resolve,
         strip_prefix=model.strip_prefix,
         rewrite_location=model.rewrite_location,
         buffering=model.buffering,
@@ -256,6 +257,12 @@ def _check_upstreams(routes: tuple[Route, ...], node: YamlMap, problems: Problem
         spot = spot_of(node, "routes", number)
         if route.upstreams and all(each.backup for each in route.upstreams):
             problems.add(spot.error(f"all upstreams of '{route.path}' are backups"))
+        if route.resolve_s is not None and not any(map(_has_name, route.upstreams)):
+            problems.add(
+                spot_of(node, "routes", number, "resolve").error(
+                    f"'resolve' requires an upstream with a name, and '{route.path}' has none"
+                )
+            )
         for key in ("balance", "sticky", "health"):
             if key in route.places and len(route.upstreams) == 1:
                 problems.add(
@@ -271,6 +278,10 @@ def _check_port(model: SiteModel, node: YamlMap, problems: Problems) -> None:
     if wrong:
         words = "443 requires 'tls'" if is_plain else "80 is for plain HTTP"
         problems.add(spot_of(node, "port").error(f"port {words}"))
+
+
+def _has_name(upstream: Upstream) -> bool:
+    return bool(upstream.host) and ip_address(upstream.host) is None
 
 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:

@@ -160,6 +160,9 @@ class RouteModel(Strict):
     health: HealthModel | None = field(
         None, description="When one of several upstreams gets no clients."
     )
+    resolve: Duration | None = field(
+        None, description="How often the names of upstreams are looked up; default: at reloads."
+    )
     strip_prefix: bool = field(False, description="The service sees the path without this prefix.")
     rewrite_location: bool = field(
         False,

@@ -12,6 +12,7 @@ _OF_SERVICES = (
     "balance",
     "sticky",
     "health",
+    "resolve",
     "strip_prefix",
     "rewrite_location",
     "buffering",

@@ -60,9 +60,9 @@ def pause_s(route: Route) -> int:
     return max(1, math.ceil(route.pause_s))
 
 
-def _options(route: Route) -> tuple[bool, int]:
+def _options(route: Route) -> tuple[bool, int, float]:
     """The options of its connections to the service."""
-    return route.websocket, pause_s(route)
+    return route.websocket, pause_s(route), route.resolve_s or 0
 
 
 def need_a_pool(site: Site) -> list[Route]:

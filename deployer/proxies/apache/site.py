@@ -61,6 +61,7 @@ from deployer.sites.values import (
     redirect_view,
     refuse_buffering,
     refuse_unless,
+    resolve_view,
     slugs_of,
     underscored,
 )
@@ -307,6 +308,7 @@ def _route_view(
         "method": "bybusyness" if route.balance == "least_conn" else "byrequests",
         "sticky": route.sticky,
         **health_view(route),
+        **resolve_view(route),
         "stripped": route.strip_prefix and path != "/",
         "timeout_s": pause_s(route),
         "rule": rules[named.slug]["variable"] if named.slug in rules else None,

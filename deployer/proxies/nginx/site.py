@@ -191,6 +191,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "method": _method(route),
         "shared_zone": bool(route.health) or any(each.max_conns for each in route.upstreams),
         **_next_upstream(route),
+        **_resolved(route),
         "cookie": f"{prefix}_{slug}" if route.sticky else None,
         "scheme": scheme_of(route),
         **tls_view(route, f"/etc/nginx/deployer-cas/{_file_of(site, slug)}.pem"),
@@ -292,6 +293,25 @@ def _next_upstream(route: Route) -> View:
         )
     statuses = [f"http_{status}" for status in route.health.statuses]
     return {"next_upstream": statuses} if statuses else {}
+
+
+def _resolved(route: Route) -> View:
+    """How often names are looked up, if nginx can do so.
+
+    Raises:
+        SourceError: it cannot, because that needs a group of servers.
+    """
+    if route.resolve_s is None:
+        return {}
+    if len(route.upstreams) > 1 or route.upstreams[0].max_conns:
+        several = "several upstreams" if len(route.upstreams) > 1 else "an upstream with max_conns"
+        raise SourceError(
+            f"nginx before 1.27.3 looks up no names of {several} again, as on {route.path}",
+            source=route.at("resolve"),
+            hint="Write one upstream: nginx uses every address of its name. Or write `proxy: "
+            "haproxy`.",
+        )
+    return {"resolve_s": whole_seconds(route.resolve_s)}
 
 
 def _parameters(route: Route, upstream: Upstream) -> str:

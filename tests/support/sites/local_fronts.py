@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -122,9 +122,27 @@ def open_folder(stack: ExitStack) -> Path:
 
 
 @contextmanager
-def serving(proxy: str, program: Path, playbook: str, folder: Path) -> Iterator[LocalFront]:
-    """The sites of `playbook` behind `proxy`; its name is wherever the playbook has ``PROXY``."""
-    rendered = _render(playbook.replace("PROXY", proxy), folder)
+def serving(
+    proxy: str,
+    program: Path,
+    playbook: str,
+    folder: Path,
+    *,
+    release: str = "debian-12",
+    edits: Mapping[str, str] | None = None,
+) -> Iterator[LocalFront]:
+    """The sites of `playbook` behind `proxy`; its name is wherever the playbook has ``PROXY``.
+
+    `edits` are further texts of the configuration that are replaced by others.
+    """
+    rendered = _render(playbook.replace("PROXY", proxy), folder, release)
+    for path in (*rendered.etc.rglob("*.conf"), *rendered.etc.rglob("*.cfg")) if edits else ():
+        if path.is_symlink():
+            continue
+        text = path.read_text()
+        for old, new in (edits or {}).items():
+            text = text.replace(old, new)
+        path.write_text(text)
     commands: Callable[[Rendered, Path], list[list[str]]] = _COMMANDS[proxy]
     with _files(rendered), running(commands(rendered, program), rendered.http) as tested:
         assert not re.search(r"\[(emerg|alert|warn(ing)?)\]|AH\d+: warn", tested, re.I), tested
@@ -160,10 +178,10 @@ def _files(rendered: Rendered) -> Iterator[None]:
         process.wait(PATIENCE_S)
 
 
-def _render(playbook: str, folder: Path) -> Rendered:
+def _render(playbook: str, folder: Path, release: str) -> Rendered:
     (folder / "site.yml").write_text(playbook)
     (folder / "inventory.yml").write_text("all: {hosts: {web1: }}\n")
-    options = ["--render", "out", "--release", "debian-12"]
+    options = ["--render", "out", "--release", release]
     assert main.run(["check", "site.yml", *options]) == 0
     etc = folder / "out/web1/etc"
     authority = InternalCa(folder / "ca")

@@ -14,6 +14,11 @@ from tests.support.sites.site_case import site
 PAIR = ["http://10.0.0.1:1", "http://10.0.0.2:1"]
 
 
+def test_names_of_several_upstreams_behind_nginx() -> None:
+    text = refusal("nginx", resolve_s=10.0)
+    assert "nginx before 1.27.3 looks up no names of several upstreams again" in text
+
+
 def refusal(proxy: str, **settings: Any) -> str:
     routes = [{"path": "/a", "upstream": PAIR, **settings}]
     with pytest.raises(SourceError) as caught:

@@ -454,3 +454,17 @@ def test_what_the_check_refuses_comes_first(words: str, code: str, where: str) -
 
 
 # --- findings -------------------------------------------------------------------------------------
+
+
+def test_a_name_that_is_looked_up_for_each_request() -> None:
+    locations = """
+    location / {
+        resolver 10.0.0.53 valid=10s;
+        proxy_pass http://app.test:3000$request_uri;
+    }
+    """
+    state = state_of(site(locations))
+    found = served(state, name=NAME, port=443, path="/ws", tls=True)
+    assert found is not None
+    assert [str(each) for each in found.upstreams] == ["http://app.test:3000"]
+    assert found.path_at_service == "/ws"
