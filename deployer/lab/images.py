@@ -136,12 +136,13 @@ def image(name: str, *, packages: Sequence[str] = (), progress: Callable[[str], 
     recipe = _recipe(SUITES[name], sorted(set(packages)))
     key = hashlib.sha256("\0".join(recipe).encode()).hexdigest()[:12]
     folder = images_folder() / f"{name}-{key}"
-    with locked(images_folder() / f"{name}.lock"):
-        if not folder.is_dir():
-            progress(f"building the image {name} (only once); this takes a minute")
-            _remove_stale(name)
-            _build(recipe, folder)
-        os.utime(folder)  # the time of last use, see _remove_stale
+    if not folder.is_dir():  # an existing one does not wait until a different one is built
+        with locked(images_folder() / f"{name}.lock"):
+            if not folder.is_dir():
+                progress(f"building the image {name} (only once); this takes a minute")
+                _remove_stale(name)
+                _build(recipe, folder)
+    os.utime(folder)  # the time of last use, see _remove_stale
     return Image(name=name, root=folder)
 
 
