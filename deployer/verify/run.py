@@ -100,11 +100,11 @@ class _Run:
             if check.route is not None and counts_clients(attempts.main):
                 self._counting.add(check.route.path)
             result = judge(self._site, check, attempts)
-            if result.ok and (result.finding is None or result.finding.severity == "note"):
+            if _is_fine(result):
                 return attempts
-            if not result.ok and held_peer is None:
+            if held_peer is None:
                 attempts = self._with_service(check, attempts)
-                if attempts.peer is not None and judge(self._site, check, attempts).ok:
+                if attempts.peer is not None and _is_fine(judge(self._site, check, attempts)):
                     return attempts
             if self._patience(attempts).has_passed() or locks_out(attempts.main):
                 break
@@ -112,7 +112,7 @@ class _Run:
             self._access.until.pause(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         if result.ok:
-            return self._with_peer(check, attempts)
+            return attempts if attempts.peer is not None else self._with_peer(check, attempts)
         return self._explained(check, attempts, held_peer)
 
     def _explained(
@@ -237,6 +237,11 @@ class _Run:
 def _left_alone(check: PlannedCheck) -> Attempt:
     answer = HandshakeResult(uri=check.probe.uri, hop=check.hop)
     return Attempt(answer=answer, left_alone=LEFT_ALONE)
+
+
+def _is_fine(result: CheckResult) -> bool:
+    """Whether a check passed without a warning."""
+    return result.ok and (result.finding is None or result.finding.severity == "note")
 
 
 def may_be_starting(attempts: Attempts) -> bool:

@@ -89,6 +89,8 @@ def plain_get(case: Case) -> Verdict:
         words = f"{attempt.failure.words}: no upgrade" if attempt.failure else ""
         return Verdict(True, words or f"answered {status}")
     outcome = f"did not answer within {security.PLAIN_S:g} s" if is_late else f"answered {status}"
+    if status in _FAILURES and _hangs_up(case.attempts.peer):
+        return Verdict(True, f"{outcome}: the service itself closes such connections")
     hop: Hop = "backend" if _does_the_same(case) else "proxy"
     diagnosis = Diagnosis(
         "websocket-answers-plain", _about_plain(case, hop=hop), _PLAIN_FIX[hop, status == 101]
@@ -102,6 +104,12 @@ def plain_get(case: Case) -> Verdict:
     if hop == "proxy" and status == 101:
         finding = replace(finding, directive=hints.strict_upgrade)
     return Verdict(True, f"{outcome} to a plain GET", finding)
+
+
+def _hangs_up(service: Attempt | None) -> bool:
+    """Whether a service refuses plain requests by closing the connection, as MQTT brokers do."""
+    failure = service.failure if service is not None else None
+    return failure is not None and failure.code in ("closed", "dropped")
 
 
 def _does_the_same(case: Case) -> bool:
