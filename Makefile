@@ -51,7 +51,9 @@ slow: requisites
 	EVERY_RELEASE=yes $(ON_HOSTS) tests/integration/conformance
 
 # Every ready playbook before its real service, with that service's own client, behind each proxy.
-services: requisites
+services: requisites setup
+	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev,services]' \
+	    --config-settings editable_mode=compat
 	$(PYTEST) -n 2 --dist loadfile -m services tests
 
 # Commands that tests on hosts use on this machine.

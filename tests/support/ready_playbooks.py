@@ -43,6 +43,16 @@ class Deployed:
         """The project as it is now."""
         return _apply(self.folder)
 
+    def reload(self) -> None:
+        """Apply the site with a different `idle_timeout`, so that the proxy reloads."""
+        path = self.folder / "site.yml"
+        text = path.read_text()
+        old, new = ("1h", "2h") if "idle_timeout: 1h" in text else ("2h", "1h")
+        path.write_text(text.replace(f"idle_timeout: {old}", f"idle_timeout: {new}"))
+        applied = self.apply()
+        assert applied.code == 0, applied
+        assert "handler reload" in applied.out
+
 
 def deployed(template: str, folder: Path, *, lab: Lab, host: LabHost, proxy: Proxy) -> Deployed:
     """``deployer init TEMPLATE`` in `folder`, another proxy's word put in, and an apply.

@@ -28,6 +28,12 @@ from deployer.lab.host import LabHost
 TIME_LIMIT_S = 120.0
 _LIFECYCLE = "Page.lifecycleEvent"
 _KEY_CODES = {"Enter": 13, "ArrowRight": 39}
+#: The answers on an expression whose page has been left.
+_LEFT = (
+    "Inspected target navigated or closed",
+    "Execution context was destroyed.",
+    "Promise was collected",
+)
 #: Settles when CONDITION holds: at once, or after a change of the page.
 _UNTIL = """
 new Promise(settle => {
@@ -89,6 +95,13 @@ class Page:
 
     def ask(self, method: str, **params: Any) -> dict[str, Any]:
         """One request of the protocol, and its answer."""
+        answer = self._answer(method, **params)
+        assert "error" not in answer, (method, answer["error"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _answer(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer, which may be an error."""
         self._number += 1
         session = {"sessionId": self._session} if self._session else {}
         self._pipes.send({"id": self._number, "method": method, "params": params, **session})
@@ -96,9 +109,7 @@ class Page:
         while True:
             answer = self._next(deadline)
             if answer.get("id") == self._number:
-                assert "error" not in answer, (method, answer["error"])
-                result: dict[str, Any] = answer["result"]
-                return result
+                return answer
 
     def _next(self, deadline: float) -> dict[str, Any]:
         """What comes next, an answer or an event; events are noted."""
@@ -125,8 +136,20 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, condition: str) -> Any:
-        """The first value of `condition` that is true, now or when the page has changed."""
-        return self.evaluate(_UNTIL.replace("CONDITION", condition))
+        """The first value of `condition` that is true, now or when the page has changed.
+
+        The page may lead to a new one meanwhile.
+        """
+        expression = _UNTIL.replace("CONDITION", condition)
+        while True:
+            answer = self._answer(
+                "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+            )
+            if answer.get("error", {}).get("message") not in _LEFT:
+                break
+        assert "error" not in answer, answer["error"]
+        assert "exceptionDetails" not in answer["result"], answer["result"]
+        return answer["result"]["result"].get("value")
 
     def press(self, key: str, selector: str, *, shift: bool = False) -> None:
         """Press a key, by its name in the protocol, in the first element of a CSS selector."""
