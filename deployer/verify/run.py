@@ -104,7 +104,7 @@ class _Run:
                 return attempts
             if held_peer is None:
                 attempts = self._with_service(check, attempts)
-                if attempts.peer is not None and _is_fine(judge(self._site, check, attempts)):
+                if self._is_settled(check, attempts, result):
                     return attempts
             if self._patience(attempts).has_passed() or locks_out(attempts.main):
                 break
@@ -114,6 +114,13 @@ class _Run:
         if result.ok:
             return attempts if attempts.peer is not None else self._with_peer(check, attempts)
         return self._explained(check, attempts, held_peer)
+
+    def _is_settled(self, check: PlannedCheck, attempts: Attempts, alone: CheckResult) -> bool:
+        """Whether the service's own answer says more than the result without it."""
+        if attempts.peer is None:
+            return False
+        compared = judge(self._site, check, attempts)
+        return _is_fine(compared) or (compared.ok and not alone.ok)
 
     def _explained(
         self, check: PlannedCheck, attempts: Attempts, held_peer: Future[Attempt] | None
@@ -332,14 +339,17 @@ def _judged(
 
     for check, future in started:
         try:
+            attempts = future.result()
             result = judge(
                 site,
                 check,
-                future.result(),
+                attempts,
                 prerequisite=attempts_of(check.prerequisite),
                 address_certificate=attempts_of(check.address_certificate),
                 host_certificate=attempts_of(check.host_certificate),
             )
+            if not result.ok and is_replaced(check, attempts, started):
+                result = as_warning(result)
         except Cancelled:
             result = CheckResult(
                 site=site.domain,
@@ -349,8 +359,6 @@ def _judged(
                 ok=False,
                 detail=UNFINISHED,
             )
-        if not result.ok and is_replaced(check, future.result(), started):
-            result = as_warning(result)
         finding = result.finding
         if finding is not None:
             key = (finding.code, finding.hop, finding.cause)
