@@ -126,10 +126,14 @@ class ManagedEntry(_ManagedEntry, total=False):
 
 class _OwnPort(TypedDict, total=False):
     port: int
+    proxy_protocol: bool
 
 
 class ReachedSite(_OwnPort):
-    """How a site is reached: `paths` are those of its WebSockets, `port` if it has its own."""
+    """How a site is reached: `paths` are those of its WebSockets, `port` if it has its own.
+
+    With `proxy_protocol`, connections begin with a PROXY header.
+    """
 
     names: list[str]
     proxy: str

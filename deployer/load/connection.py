@@ -32,7 +32,7 @@ _MOST_UNREAD_BYTES = 16 * 1024
 class Target:
     """The server to connect to, and the request: an address, a name for SNI, path and headers.
 
-    `send` is a text to send once the connection is open.
+    The connection starts with `begin`, before TLS; `send` is a text to send once it is open.
     """
 
     address: str
@@ -43,6 +43,7 @@ class Target:
     headers: tuple[tuple[str, str], ...]
     subprotocols: tuple[str, ...] = ()
     send: str | None = None
+    begin: bytes = b""
 
     @property
     def uri(self) -> str:
@@ -123,6 +124,8 @@ class Connection(asyncio.Protocol):
         try:
             await loop.create_connection(lambda: self, self._target.address, self._target.port)
             self._clock("connect")
+            if self._target.begin and self._transport is not None:
+                self._transport.write(self._target.begin)
             if context is not None:
                 self.phase = "tls"
                 self._tls = context.wrap_bio(

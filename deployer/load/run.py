@@ -21,7 +21,7 @@ from deployer.proxies.limits import limits
 from deployer.sites.model import Route, Site
 from deployer.sites.paths import example_of
 from deployer.verify.discovery.find import find_websockets
-from deployer.verify.net.access import Access
+from deployer.verify.net.access import Access, proxy_line
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import proxy_of
 from deployer.verify.planned.checks import planned_checks
@@ -136,7 +136,8 @@ def _load(
     probes = [check.probe for check in planned if isinstance(check.probe, UpgradeProbe)]
     port = site.serving_port
     address = _address(contact, probes[0], port, options)
-    targets = tuple(_target(probe, address, port) for probe in probes)
+    is_host = (probes[0].server_name or "", port) not in options.overrides
+    targets = tuple(_target(probe, address, port, is_host=is_host) for probe in probes)
     before = _state(contact.link(), site)
     idle_s = _idle_s(site, planned, before)
     observer = _Observer(contact, site, planned[0])
@@ -193,7 +194,9 @@ def _service_words(link: Link, check: PlannedCheck) -> str:
 # --- targets --------------------------------------------------------------------------------------
 
 
-def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
+def _target(probe: UpgradeProbe, address: str, port: int, *, is_host: bool) -> Target:
+    """Return the target of `probe`; at another address than the host's, a balancer is in front."""
+    begin = proxy_line(port) if probe.endpoint.proxy_line and is_host else b""
     return Target(
         address=address,
         port=port,
@@ -203,6 +206,7 @@ def _target(probe: UpgradeProbe, address: str, port: int) -> Target:
         headers=probe.headers,
         subprotocols=probe.subprotocols,
         send=probe.send,
+        begin=begin,
     )
 
 

@@ -190,6 +190,7 @@ def _removed_sites(
                     has_tls=site["tls"],
                     paths=tuple(site["paths"]),
                     port=site.get("port"),
+                    proxy_protocol=site.get("proxy_protocol", False),
                 )
             )
     return tuple(found)

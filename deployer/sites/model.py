@@ -297,7 +297,8 @@ class Site:
     `gzip`, the proxy compresses texts. A site in `maintenance` has no routes and answers 503,
     with `maintenance_page` if that is not empty.
     `redirects` are aliases, each with the name to which it redirects. `trusted_proxies` are the
-    addresses of proxies in front of this one, whose statements about the visitor are believed.
+    addresses of proxies in front of this one, whose statements about the visitor are believed; with
+    `proxy_protocol`, each of their connections begins with one, and no one else may connect.
     `snippets` are lines for the proxy's configuration, by their place there.
     `places` has the position of each key in the playbook, those of `tls` as
     ``tls.issuer``.
@@ -319,6 +320,7 @@ class Site:
     underscores_in_headers: bool = False
     redirects: tuple[tuple[str, str], ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    proxy_protocol: bool = False
     snippets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     gzip: bool = False
     maintenance: bool = False
@@ -367,3 +369,4 @@ class RemovedSite:
     has_tls: bool
     paths: tuple[str, ...] = ()
     port: int | None = None
+    proxy_protocol: bool = False

@@ -147,6 +147,7 @@ _SITE: Mapping[str, _Check] = {
     "maintenance_page": _is(str),
     "redirects": _pairs,
     "trusted_proxies": _texts,
+    "proxy_protocol": _is(bool),
     "snippets": _pairs,
 }
 

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deployer.model import UNFINISHED, CheckResult, Finding, HandshakeResult
@@ -146,11 +146,12 @@ def _checked(
 
 
 def _places(site: RemovedSite, proxy: ProxyAddress) -> Iterator[_Place]:
-    plain = Endpoint(host=proxy.host, port=proxy.http_port)
-    secure = Endpoint(host=proxy.host, port=proxy.https_port, tls=True)
+    line = site.proxy_protocol
+    plain = Endpoint(host=proxy.host, port=proxy.http_port, proxy_line=line)
+    secure = Endpoint(host=proxy.host, port=proxy.https_port, tls=True, proxy_line=line)
     served = (plain, secure) if site.has_tls else (plain,)
     if site.port is not None:
-        served = (Endpoint(host=proxy.host, port=site.port, tls=site.has_tls),)
+        served = (replace(secure if site.has_tls else plain, port=site.port),)
     for endpoint in served:
         yield _Place(endpoint=endpoint, target="/", is_upgrade=False)
         for path in site.paths:

@@ -18,19 +18,37 @@ class NotServed(Exception):  # noqa: N818 - a finding
     """The TLS handshake failed; the text has the reason."""
 
 
+#: Source: The PROXY protocol, 2.1: a client on the host itself.
+_PROXY_LINE = b"PROXY TCP4 127.0.0.1 127.0.0.1 1024 443\r\n"
+
+
 def served_certificate(domain: str, *, port: int = 443) -> Certificate:
     """The certificate that a client of `domain` gets here; it is not verified.
+
+    A port behind a balancer may expect each connection to begin with a PROXY line.
 
     Raises:
         NotServed: there is none.
     """
+    try:
+        return _certificate(domain, port)
+    except NotServed as first:
+        try:
+            return _certificate(domain, port, begin=_PROXY_LINE)
+        except NotServed:
+            raise first from None
+
+
+def _certificate(domain: str, port: int, *, begin: bytes = b"") -> Certificate:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         line = socket.create_connection(("127.0.0.1", port), timeout=_TIMEOUT_S)
-        with line, context.wrap_socket(line, server_hostname=_server_name(domain)) as tls:
-            return Certificate(tls.getpeercert(binary_form=True) or b"")
+        with line:
+            line.sendall(begin)
+            with context.wrap_socket(line, server_hostname=_server_name(domain)) as tls:
+                return Certificate(tls.getpeercert(binary_form=True) or b"")
     except ConnectionRefusedError:
         raise NotServed(f"nothing listens on port {port}") from None
     except socket.timeout:  # noqa: UP041 - not the same before Python 3.10

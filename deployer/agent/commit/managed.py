@@ -168,6 +168,7 @@ def _reached(site: Json) -> Json:
         "proxy": site.get("proxy", ""),
         "tls": site.get("tls", {}).get("issuer", "none") != "none",
         **({"port": site["port"]} if site.get("port") else {}),
+        **({"proxy_protocol": True} if site.get("proxy_protocol") else {}),
         "paths": [route["path"] for route in site.get("routes", []) if route.get("websocket")],
     }
 

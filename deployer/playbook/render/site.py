@@ -63,6 +63,7 @@ def to_site(
     check_access(routes, node, problems)
     _check_upstreams(routes, node, problems)
     _check_names(model, node, problems)
+    _check_balancers(model, node, problems)
     _check_port(model, node, problems)
     _check_echo(model, routes, node, problems)
     checks = tuple(
@@ -92,6 +93,7 @@ def to_site(
         displaces=_displaced(model),
         snippets=tuple((model.snippets or {}).get(model.proxy, {}).items()),
         trusted_proxies=model.trusted_proxies,
+        proxy_protocol=model.proxy_protocol,
         underscores_in_headers=model.underscores_in_headers,
         gzip=model.gzip,
         source=spot_of(node).ref,
@@ -282,6 +284,16 @@ def _check_port(model: SiteModel, node: YamlMap, problems: Problems) -> None:
 
 def _has_name(upstream: Upstream) -> bool:
     return bool(upstream.host) and ip_address(upstream.host) is None
+
+
+def _check_balancers(model: SiteModel, node: YamlMap, problems: Problems) -> None:
+    if model.proxy_protocol and not model.trusted_proxies:
+        problems.add(
+            spot_of(node, "proxy_protocol").error(
+                "'proxy_protocol' requires 'trusted_proxies', the addresses of the balancers",
+                hint="a PROXY header of anyone else could state any address as the visitor's",
+            )
+        )
 
 
 def _check_names(model: SiteModel, node: YamlMap, problems: Problems) -> None:

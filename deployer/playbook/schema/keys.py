@@ -298,6 +298,11 @@ class SiteModel(Strict):
         description="Proxies in front that state the visitor's address: addresses, ranges, "
         "cloudflare, fastly or private.",
     )
+    proxy_protocol: bool = field(
+        False,
+        description="Balancers in front begin each connection with a PROXY header; requires "
+        "trusted_proxies.",
+    )
     gzip: bool = field(False, description="Compress texts that services and folders do not.")
 
     @classmethod

@@ -282,6 +282,7 @@ def by_proxy_line(trace: Trace) -> Iterator[Fault]:
             ),
             fix="Set it Off if clients connect directly to Apache.",
             directive="RemoteIPProxyProtocol Off",
+            is_of_line=True,
         )
 
 

@@ -26,6 +26,7 @@ from deployer.proxies.apache.services import (
 )
 from deployer.proxies.apache.tls_names import check_tls_name
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.listeners import check_listeners, in_front
 from deployer.sites.locations import location_view
 from deployer.sites.model import Route, Site, Tls
 from deployer.sites.paths import (
@@ -161,7 +162,7 @@ def _settings(site: Site) -> View:
     """The values that do not depend on routes."""
     return {
         **{f"{place}_snippet": text for place, text in site.snippets},
-        "trusted_proxies": list(site.trusted_proxies),
+        **in_front(site),
         "private": is_private(site),
         "underscores": site.underscores_in_headers,
         "gzip": site.gzip,
@@ -175,6 +176,7 @@ def _settings(site: Site) -> View:
 
 def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
     """The modules that the sites need."""
+    check_listeners(sites, proxy="Apache")
     for one, other in itertools.combinations(sorted(sites, key=_link), 2):
         if covers(one, other):
             raise SourceError(

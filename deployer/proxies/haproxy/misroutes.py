@@ -306,6 +306,7 @@ def own_answers(trace: Trace) -> Iterator[Fault]:
                 explains=frozenset({"connection-dropped", "not-http", "tls-failed"}),
                 cause=f"`{bind}` {what}.",
                 fix=f"Remove {word} from that line if clients connect directly to it.",
+                is_of_line=word == "accept-proxy",
             )
     found = trace.frontend.setting("monitor-uri")
     if found is not None and found.words[1:2] == (trace.asked,):

@@ -15,6 +15,7 @@ from itertools import combinations
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.listeners import check_listeners, in_front
 from deployer.sites.locations import location_view
 from deployer.sites.model import FAILURES, Rate, Route, Site, Tls, Upstream
 from deployer.sites.paths import has_placeholders, ordered, path_of, pattern_of
@@ -99,7 +100,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         **maintenance_view(site, folder="/etc/haproxy/deployer/pages"),
         "private": is_private(site),
         "underscores": site.underscores_in_headers,
-        "trusted_proxies": list(site.trusted_proxies),
+        **in_front(site),
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "gzip": site.gzip,
         "gzip_types": list(GZIP_TYPES),
@@ -141,6 +142,7 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
         SourceError: two sites that HAProxy could not distinguish, or a time that is too long.
     """
     every = [*sites, *others.sites]
+    check_listeners(every, proxy="HAProxy", shares_balancers=True)
     for site in every:
         if site.drain_s is not None and site.drain_s > _LONGEST_S:
             raise _too_long("drain", site.drain_s, source=site.source)

@@ -177,8 +177,13 @@ def _explained(
 
 
 def _unintended_faults(state: ProxyState, request: _Request, site: Site) -> tuple[Fault, ...]:
-    """The faults on the path of a request, except those that the site intends: ``strip_prefix``."""
+    """The faults on the path of a request, except those that the site intends.
+
+    It may intend ``strip_prefix`` and ``proxy_protocol``.
+    """
     found = _faults(state, request)
+    if site.proxy_protocol:
+        found = tuple(fault for fault in found if not fault.is_of_line)
     route = serving(site.routes, request.path)
     if route is None or not route.strip_prefix or not any(fault.is_of_path for fault in found):
         return found

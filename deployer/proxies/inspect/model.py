@@ -226,6 +226,7 @@ class Fault:
         is_astray: sends the request to a different service than intended.
         is_by_address: applies to some clients only, by their address.
         is_of_path: the service is asked for a different path, which the site may intend.
+        is_of_line: the port expects a PROXY header, which the site may intend.
         statuses: the only status codes that it explains; empty for all.
         tell: how to tell it from other faults that explain the same symptom.
     """
@@ -243,6 +244,7 @@ class Fault:
     is_astray: bool = False
     is_by_address: bool = False
     is_of_path: bool = False
+    is_of_line: bool = False
     statuses: frozenset[int] = frozenset()
     tell: str = ""
 
@@ -266,6 +268,7 @@ class FaultOptions(TypedDict, total=False):
     is_astray: bool
     is_by_address: bool
     is_of_path: bool
+    is_of_line: bool
     statuses: frozenset[int]
     tell: str
 

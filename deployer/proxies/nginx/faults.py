@@ -163,7 +163,32 @@ def _of_server(trace: Trace, name: str, port: int, *, tls: bool) -> Iterator[Fau
         # Its certificate is right for its own names; what is missing is a server_name.
         yield replace(another, code="tls-wrong-name", explains=_OF_NAME, is_certain=True)
         yield another
+    yield from _of_proxy_line(trace, port)
     yield from _of_certificate(match)
+
+
+def _of_proxy_line(trace: Trace, port: int) -> Iterator[Fault]:
+    """A listener whose connections begin with a PROXY header, on any of its servers."""
+    for server in servers_of(trace.http):
+        for listen in server.all("listen"):
+            is_on_port = listen.words and listen.words[0].rpartition(":")[2] == str(port)
+            if is_on_port and "proxy_protocol" in listen.words:
+                yield fault(
+                    listen,
+                    code="connection-dropped",
+                    explains=frozenset(
+                        {"connection-dropped", "not-http", "tls-failed", "handshake-refused"}
+                    ),
+                    cause=(
+                        f"{listen} expects each connection to port {port} to start with a PROXY"
+                        " header, as sent by a load balancer in front, and nginx disconnects"
+                        " clients that send none."
+                    ),
+                    fix="Remove proxy_protocol from the listen lines if clients connect directly.",
+                    directive=f"listen {port};",
+                    is_of_line=True,
+                )
+                return
 
 
 def _is_of_others(trace: Trace) -> bool:

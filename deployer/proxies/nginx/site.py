@@ -13,6 +13,7 @@ from dataclasses import replace
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
+from deployer.sites.listeners import check_listeners, in_front
 from deployer.sites.locations import location_view
 from deployer.sites.model import Health, Route, Site, Tls, Upstream
 from deployer.sites.paths import (
@@ -106,10 +107,11 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "named": f"{prefix}_named",
         "redirects": [{"name": name, "to": to} for name, to in site.redirects],
         "removed_headers": list(REMOVED_HEADERS),
-        "trusted_proxies": list(site.trusted_proxies),
+        **in_front(site),
         **{f"{place}_snippet": text for place, text in site.snippets},
         # Without TLS, the scheme that clients use may be known to a proxy in front.
-        "scheme": f"{prefix}_scheme" if site.trusted_proxies and not site.has_tls else None,
+        "scheme": f"{prefix}_scheme" if _is_behind_https(site) else None,
+        "in_front": f"{prefix}_in_front",
         "private": is_private(site),
         "underscores": site.underscores_in_headers,
         "max_body": _size(site.max_body_bytes or 0),
@@ -130,12 +132,18 @@ def view(site: Site, *, challenge: bool = False) -> View:
     }
 
 
+def _is_behind_https(site: Site) -> bool:
+    """Whether a proxy in front may end TLS, and says so in a header."""
+    return bool(site.trusted_proxies) and not site.has_tls and not site.proxy_protocol
+
+
 def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object]:
     """The variables that concern nginx as a whole.
 
     Raises:
         SourceError: two sites that would both have to be the port's default.
     """
+    check_listeners(sites, proxy="nginx")
     first: dict[int, Site] = {}
     for other in (site for site in sites if _has_default_server(site)):
         one = first.setdefault(other.serving_port, other)

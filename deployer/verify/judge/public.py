@@ -165,6 +165,14 @@ def _between_here_and_host(case: Case, failure: Failure) -> Diagnosis:
     """Diagnose a check that passes on the host's loopback but not at its address."""
     address, proxy = _address(case), case.site.proxy
     at = f"{address.text} port {address.port}"
+    if case.site.proxy_protocol and failure.code not in UNCONNECTED:
+        return Diagnosis(
+            "connection-dropped",
+            f"{case.site.domain} leads directly to the host, but {at} serves only connections of"
+            " the site's trusted_proxies, which begin with a PROXY header.",
+            "Point the name at the balancer in front of the host, or remove proxy_protocol from the"
+            " sites of this port.",
+        )
     if failure.code in UNCONNECTED:
         refused = failure.code == "refused"
         how = "refuses connections" if refused else "does not answer"

@@ -18,8 +18,14 @@ from deployer.verify.probe.spec import Endpoint
 #: This machine has no route to such an address: no IPv6, say.
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
-#: Source: The PROXY protocol, 2.1: the client's address is not disclosed.
-_PROXY_LINE = b"PROXY UNKNOWN\r\n"
+#: Source: The PROXY protocol, 2.1. Not ``PROXY UNKNOWN``: Apache requires a longer line (2.4.71),
+#: and HAProxy accepts no longer one (2.8).
+_PROXY_LINE = "PROXY TCP4 127.0.0.1 127.0.0.1 1024 {port}\r\n"
+
+
+def proxy_line(port: int) -> bytes:
+    """Return the PROXY line of a client on the host itself that connects to `port`."""
+    return _PROXY_LINE.format(port=port or 80).encode()
 
 
 class Untrusted(Exception):  # noqa: N818 - may be a fact rather than an error
@@ -122,7 +128,7 @@ class Access:
         if endpoint.proxy_line:
             try:
                 with translate_errors("the PROXY line", self.timeout_s):
-                    send(stream, _PROXY_LINE, deadline)
+                    send(stream, proxy_line(endpoint.port), deadline)
             except Failure:
                 stream.close()
                 raise

@@ -333,7 +333,7 @@ class _Planner:
         trusted = self._site.trusted_proxies
         if self._site.echo is None:
             return
-        if trusted:
+        if trusted and not self._site.proxy_protocol:
             from deployer.sites.client_ranges import includes_loopback
 
             if includes_loopback(trusted):

@@ -24,9 +24,16 @@ class SiteProbes:
         self.https = site.has_tls
         self.redirects_http = self.https and redirects_http(site)
         self._port = site.serving_port
-        self.redirecting = Endpoint(host=proxy.host, port=proxy.http_port)
+        line = site.proxy_protocol
+        self.redirecting = Endpoint(host=proxy.host, port=proxy.http_port, proxy_line=line)
         self.serving = (
-            Endpoint(host=proxy.host, port=proxy.https_port, tls=True, identity=identity_of(site))
+            Endpoint(
+                host=proxy.host,
+                port=proxy.https_port,
+                tls=True,
+                identity=identity_of(site),
+                proxy_line=line,
+            )
             if self.https
             else self.redirecting
         )

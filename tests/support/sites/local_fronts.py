@@ -69,10 +69,16 @@ class LocalFront:
         return ssl.create_default_context(cadata=self.rendered.root_pem.decode())
 
     def connect(
-        self, name: str, *, tls: bool | ssl.SSLContext = True, port: int = 0
+        self,
+        name: str,
+        *,
+        tls: bool | ssl.SSLContext = True,
+        port: int = 0,
+        begin: bytes = b"",
     ) -> socket.socket:
         port = port or (self.rendered.https if tls else self.rendered.http)
         line = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        line.sendall(begin)
         if not tls:
             return line
         trust = tls if isinstance(tls, ssl.SSLContext) else self.trust()
@@ -87,10 +93,11 @@ class LocalFront:
         body: bytes = b"",
         tls: bool = False,
         port: int = 0,
+        begin: bytes = b"",
     ) -> Answer:
-        """One request on a connection of its own."""
+        """One request on a connection of its own, which starts with `begin`."""
         rows = [f"Host: {name}", *headers]
-        with self.connect(name.partition(":")[0], tls=tls, port=port) as line:
+        with self.connect(name.partition(":")[0], tls=tls, port=port, begin=begin) as line:
             return asked(line, f"{method} {target} HTTP/1.1", *rows, body=body)
 
 

@@ -94,7 +94,7 @@ def nginx(rendered: Rendered, program: Path) -> list[list[str]]:
     for path in sorted((folder / "sites-available").iterdir()):
         site = rendered.text(f"nginx/sites-available/{path.name}")
         site = re.sub(r"listen +\[::\].*\n", "", site)
-        site = site.replace(" 80;", f" 127.0.0.1:{rendered.http};")
+        site = re.sub(r"(listen +)80\b", rf"\g<1>127.0.0.1:{rendered.http}", site)
         site = site.replace(" 443 ssl", f" 127.0.0.1:{rendered.https} ssl")
         texts[path.name] = site.replace("X25519MLKEM768:", "")  # this nginx contains OpenSSL 3.3
     for name, text in texts.items():

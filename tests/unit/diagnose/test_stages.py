@@ -60,7 +60,7 @@ def _plain_service(peer: Peer) -> None:
 
 def _proxied_service(peer: Peer) -> None:
     """A service that requires a PROXY line, and disconnects without one."""
-    if not peer.head.startswith(b"PROXY UNKNOWN\r\n"):
+    if not peer.head.startswith(b"PROXY TCP4 127.0.0.1 "):
         hangs_up(peer)
         return
     peer.head = peer.head.partition(b"\r\n")[2]

@@ -96,3 +96,30 @@ def test_what_no_check_has_seen_is_noticed() -> None:
     assert (found.finding.code, found.finding.file) == ("config-invalid", "/etc/a:1")
     good = state_of(site(f"location /ws {{ {PASS} }}"))
     assert noticed(Inspection(proxies=(good,)), site=SITE) == ()
+
+
+def test_a_port_that_expects_the_header_of_a_balancer() -> None:
+    text = site(f"location /ws {{ {PASS} }}")
+    state = state_of(text.replace("listen 443 ssl;", "listen 443 ssl proxy_protocol;"))
+    found = the_finding(state, failed("tls-failed"))
+    assert (found.code, found.hop, found.directive) == (
+        "connection-dropped",
+        "proxy",
+        "listen 443;",
+    )
+    behind = replace(SITE, trusted_proxies=("10.0.0.1",), proxy_protocol=True)
+    assert the_finding(state, failed("tls-failed"), behind).code == "tls-failed"
+
+
+def test_a_certificate_of_the_service_that_is_verified() -> None:
+    secure = PASS.replace("http://127", "https://127") + "proxy_ssl_verify on; "
+    secure += "proxy_ssl_trusted_certificate /etc/ca.pem; proxy_ssl_name app.internal;"
+    state = state_of(site(f"location /ws {{ {secure} }}"))
+    upstreams = (replace(APP, tls=True),)
+    intended = replace(SITE, routes=(replace(SITE.routes[0], upstreams=upstreams),))
+    found = the_finding(state, failed("bad-gateway"), intended)
+    assert found.code == "upstream-certificate"
+    assert "/etc/ca.pem signed it and it is for app.internal" in found.cause
+    known = the_finding(state, failed("upstream-certificate", hop="backend"), intended)
+    assert (known.cause, known.hop) == ("c", "backend")
+    assert known.file
