@@ -21,6 +21,7 @@ _ALLOWED = {
     "agent/proxies/__init__.py": "the agent's registry, as it cannot import the other one",
     "agent/proxies/others.py": "other web servers, some of which have the name of one in theirs",
     "agent/replies.py": "the same type for the agent",
+    "sites/auth_services.py": "the path of a service that is called after a proxy",
 }
 
 

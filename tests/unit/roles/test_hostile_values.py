@@ -112,6 +112,7 @@ _HARMLESS: dict[str, dict[str, Any]] = {
         "app_group": "zzgroup",
         "app_working_dir": "/srv/zz-workdir",
         "app_health": "/zz-health",
+        "app_health_host": "zz-host",
         "app_writable": ["/srv/zz-writable"],
         "app_packages": ["curl"],
         "app_environment": {"TOKEN": "zz-token"},
@@ -296,6 +297,8 @@ def test_every_variable_of_every_role(case: tuple[_Play, dict[str, Any]]) -> Non
                 expected: Any = base
                 for name in accepted:
                     expected = _replaced(expected, harmless[name], value)
+                if "app_user" in accepted and value == "root":  # is not created
+                    expected = [task for task in expected if task[0] != "user"]
                 assert _replaced(found, "", "") == _replaced(expected, "", ""), at
 
 
