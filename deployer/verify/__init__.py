@@ -62,7 +62,7 @@ def verify_site(
     from deployer.verify.net.access import Access
     from deployer.verify.net.stream import Deadline
     from deployer.verify.planned.checks import planned_checks
-    from deployer.verify.planned.routing import whole_sites
+    from deployer.verify.planned.routing import undescribed
     from deployer.verify.public.lookup_checks import public_plan
     from deployer.verify.run import run_checks
 
@@ -73,7 +73,7 @@ def verify_site(
     port = proxy.https_port if site.has_tls else proxy.http_port
     changed_at = limits.changed_at
     found: dict[str, Found] = {}
-    if any(whole_sites(site)):
+    if any(undescribed(site)):
         from deployer.verify.discovery.find import find_websockets
 
         found = find_websockets(site, proxy, access, patience_s=limits.patience_s)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from deployer.errors import UsageError
@@ -18,6 +19,7 @@ from deployer.verify.discovery.known import (
     by_page,
     endpoints,
     hubs,
+    named_by,
     opened_by_page,
 )
 from deployer.verify.net.access import Access
@@ -28,7 +30,7 @@ from deployer.verify.page.fetch import Document, fetch_document
 from deployer.verify.page.websockets import parse_page, scripts_to_read, websockets_of
 from deployer.verify.planned.model import Found
 from deployer.verify.planned.probes import SiteProbes
-from deployer.verify.planned.routing import serving_route, whole_sites
+from deployer.verify.planned.routing import is_whole_site, serving_route, undescribed
 from deployer.verify.probe.attempt import UNCONNECTED, Attempt
 from deployer.verify.probe.handshake import attempt_upgrade
 from deployer.verify.probe.spec import HttpProbe, UpgradeProbe
@@ -47,21 +49,34 @@ def find_websockets(
 ) -> dict[str, Found]:
     """Look for the WebSocket of each whole site in `site`, by the path of its route.
 
-    A service that does not listen yet is asked again for `patience_s`.
+    Also look on routes named after a known service, such as ``/socket.io``: its WebSocket may need
+    a query or a subprotocol. A service that does not listen yet is asked again for `patience_s`.
 
     Raises: `DeployerError` if the connection to the host is lost.
     """
     found = {}
     patience = Deadline(patience_s, within=access.until)
-    for route in whole_sites(site):
+    for route in undescribed(site):
+        if is_whole_site(route):
+            services: tuple[KnownService, ...] = ()
+        elif not (services := _named_by(site, route)):
+            continue
         search = _Search(site, route, *_directly(site, route, proxy), access)
-        websocket = search.websocket()
+        look = partial(search.named, services) if services else search.websocket
+        websocket = look()
         while search.is_unreachable and not patience.has_passed():
             access.until.pause(_PAUSE_S)
-            websocket = search.websocket()
+            websocket = look()
         if websocket is not None:
             found[route.path] = websocket
     return found
+
+
+def _named_by(site: Site, route: Route) -> tuple[KnownService, ...]:
+    """The services that `route` is named after; one with a login is known to refuse a check."""
+    if route.login or route.strip_prefix:
+        return ()
+    return tuple(each for each in named_by(route.path) if serving_route(site, each.path) == route)
 
 
 def identify(
@@ -103,8 +118,7 @@ class _Search:
         refusing: Found | None = None
         for service in islice(self.known(), _MOST_HANDSHAKES):
             attempt = self._attempt(service)
-            check = Check(path=service.path, subprotocols=service.subprotocols)
-            found = Found(check=check, opens=True, service=service.name, needs=service.needs)
+            found = _found(service)
             if attempt.status_code == 101:
                 return found
             if attempt.status_code is not None and refusing is None:
@@ -118,12 +132,36 @@ class _Search:
         if attempt.status_code == 101:
             return None
         if refusing is None and not self._has_page and self._attempt(MQTT).status_code == 101:
-            broker = Check(path=MQTT.path, subprotocols=MQTT.subprotocols)
-            return Found(check=broker, opens=True, service=MQTT.name)
+            return _found(MQTT)
         # Without an answer, the refusal of a known path says more.
         if refusing is not None or attempt.status_code is None:
             return refusing
         return Found(check=own, opens=False, has_page=self._has_page)
+
+    def named(self, services: tuple[KnownService, ...]) -> Found | None:
+        """The WebSocket of one of `services`, unless the route's own path opens one.
+
+        One that needs a query is tried first: without it, Socket.IO keeps a handshake waiting.
+        """
+        asked = sorted(services, key=lambda each: "?" not in each.path)[:_MOST_HANDSHAKES]
+        with_query = [each for each in asked if "?" in each.path]
+        for service in with_query:
+            if (found := self._opened(service)) or self.is_unreachable:
+                return found
+        if self._reached(attempt_upgrade(self._peer, self._access)).status_code == 101:
+            return None
+        rest = () if self.is_unreachable else asked[len(with_query) :]
+        return next(filter(None, map(self._opened, rest)), None)
+
+    def _opened(self, service: KnownService) -> Found | None:
+        if self._reached(self._attempt(service)).status_code != 101:
+            return None
+        return _found(service)
+
+    def _reached(self, attempt: Attempt) -> Attempt:
+        failure = attempt.failure
+        self.is_unreachable = failure is not None and failure.code in UNCONNECTED
+        return attempt
 
     def known(self) -> Iterator[KnownService]:
         """What the page shows: the known service, or else the WebSockets that it opens."""
@@ -137,8 +175,7 @@ class _Search:
         is_websockify = server.lower().startswith("websockify")
         self._answers_upgrades_only = status == _UPGRADE_REQUIRED or is_websockify
         self._has_page = status == _OK
-        failure = document.attempt.failure
-        self.is_unreachable = failure is not None and failure.code in UNCONNECTED
+        self._reached(document.attempt)
         if self._answers_upgrades_only or self.is_unreachable:
             return
         service = by_page(_head_and_page(document))
@@ -207,6 +244,11 @@ class _Search:
             self._peer, target=service.path, subprotocols=service.subprotocols
         )
         return attempt_upgrade(probe, self._access)
+
+
+def _found(service: KnownService) -> Found:
+    check = Check(path=service.path, subprotocols=service.subprotocols)
+    return Found(check=check, opens=True, service=service.name, needs=service.needs)
 
 
 def _head_and_page(document: Document) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +120,22 @@ def hubs(scripts: str) -> Iterator[KnownService]:
     """The SignalR hubs that scripts connect to."""
     for found in _HUB.finditer(scripts):
         yield KnownService(name="SignalR", mark=_HUB, path=found["path"])
+
+
+def named_by(path: str) -> Iterator[KnownService]:
+    """The known services that a route's `path` is named after, with their paths on that route.
+
+    It leads to theirs (``/socket.io``, ``/_stcore``), or ends with it (``/chat/socket.io``). What a
+    handshake on `path` itself would already open is left out.
+    """
+    own = path.rstrip("/")
+    for service in (*KNOWN, MQTT) if own else ():
+        bare = service.path.partition("?")[0].rstrip("/")
+        at = 0 if f"{bare}/".startswith(f"{own}/") else len(own) - len(bare)
+        is_named = bool(bare) and (not at or (at > 0 and own.endswith(bare)))
+        target = own[:at] + service.path
+        if is_named and (target != path or service.subprotocols):
+            yield replace(service, path=target)
 
 
 def opened_by_page(path: str, subprotocols: tuple[str, ...]) -> KnownService:

@@ -35,12 +35,11 @@ def entry_of(site: Site, route: Route) -> Check | None:
     return next(on_path, served[0] if served and route.path == "/" else None)
 
 
-def whole_sites(site: Site) -> Iterator[Route]:
-    """The routes of `site` that serve whole services, and do not say where the WebSocket is."""
+def undescribed(site: Site) -> Iterator[Route]:
+    """The WebSocket routes of `site` that do not say how they are checked."""
     for route in site.routes:
-        is_whole = route.path == "/" and route.match == "prefix" and route.websocket
         is_described = route.probe is not None or entry_of(site, route) is not None
-        if is_whole and route.is_probed and not is_described:
+        if route.websocket and route.is_probed and not is_described:
             yield route
 
 
@@ -50,6 +49,11 @@ def made_up(site: Site) -> Iterator[Route]:
         is_described = route.probe is not None or entry_of(site, route) is not None
         if has_placeholders(route.path) and route.is_probed and not is_described:
             yield route
+
+
+def is_whole_site(route: Route) -> bool:
+    """Whether `route` serves a whole service, whose WebSocket may be on any path."""
+    return route.path == "/" and route.match == "prefix"
 
 
 def path_at_service(route: Route, target: str) -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
 from deployer.commit.canaries import _opened_on_routes
 from deployer.model import CheckResult, Finding
 from deployer.sites.model import Check, Site
+from deployer.verify.discovery.find import find_websockets
+from deployer.verify.net.access import Access
+from deployer.verify.net.stream import Deadline
+from deployer.verify.options import ProxyAddress
 from deployer.verify.preflight import preflight_site
 from deployer.verify.probe.held_connections import HeldConnections
 from tests.support.servers.scripted import Front, Peer, Server, dial
@@ -285,20 +289,98 @@ def test_preflight_and_canaries_use_what_was_found() -> None:
     assert set(app.handshakes) == {"/comms"}
 
 
-# --- what a wrong path is reported as -------------------------------------------------------------
+# --- routes named after a service -----------------------------------------------------------------
 
 
-def finding_at(path: str, app: Callable[[Peer], None], *, timeout_s: float = 5.0) -> Finding:
+class WithSubprotocol(App):
+    """Like Prosody: refuses handshakes without its subprotocol."""
+
+    def __call__(self, peer: Peer) -> None:
+        if "xmpp" in (peer.header("Sec-WebSocket-Protocol") or ""):
+            super().__call__(peer)
+        else:
+            peer.answer("501 Not Implemented", body="point your WebSocket client to this URL")
+
+
+BELOW = App("", "/chat/socket.io/?EIO=4&transport=websocket", elsewhere=drops)
+XMPP = WithSubprotocol("", "/xmpp-websocket")
+OPEN = App("", "/api")
+
+
+@pytest.mark.parametrize(
+    ("path", "app", "words"),
+    [
+        ("/socket.io", SOCKET_IO, ", Socket.IO"),
+        ("/socket.io/", SOCKET_IO, ", Socket.IO"),
+        ("/chat/socket.io", BELOW, ", Socket.IO"),
+        ("/_stcore", STREAMLIT, ", Streamlit"),
+        ("/xmpp-websocket", XMPP, ", Prosody"),
+        ("/api", OPEN, ""),
+    ],
+)
+def test_a_route_named_after_a_service_is_checked_as_its_clients_connect(
+    path: str, app: App, words: str
+) -> None:
+    app.handshakes.clear()
     with (
         Server(app) as service,
         Server(Front(backend_port=service.port, origins=(PLAIN,))) as proxy,
     ):
         site = a_site(port=service.port, issuer="none")
         site = replace(site, routes=(replace(site.routes[0], path=path),))
+        results = verified(site, https_port=1, http_port=proxy.port)
+    assert [(each.name, each.detail) for each in results if not each.ok] == []
+    shaken = named(results, "handshake")
+    assert shaken.target == app.websocket
+    assert shaken.detail.startswith("101")
+    assert shaken.detail.endswith(words)
+    assert len(app.handshakes) <= 5
+
+
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    [
+        (
+            "/websockify",
+            {},
+        ),  # a handshake on it is all that there is to try, and may be one too many
+        ("/socket.io", {"login": True}),
+        ("/ws", {}),
+    ],
+)
+def test_other_routes_cost_their_service_nothing_more(path: str, settings: dict[str, Any]) -> None:
+    site = a_site(port=1, issuer="none", **settings)
+    site = replace(site, routes=(replace(site.routes[0], path=path),))
+
+    def asks(*_: object) -> Never:
+        raise AssertionError("the service is asked")
+
+    access = Access(dial=asks, timeout_s=1.0, until=Deadline(1.0))
+    assert find_websockets(site, ProxyAddress(), access) == {}
+
+
+# --- what a wrong path is reported as -------------------------------------------------------------
+
+
+def finding_at(
+    path: str, app: Callable[[Peer], None], *, timeout_s: float = 5.0, **route: Any
+) -> Finding:
+    with (
+        Server(app) as service,
+        Server(Front(backend_port=service.port, origins=(PLAIN,))) as proxy,
+    ):
+        site = a_site(port=service.port, issuer="none")
+        site = replace(site, routes=(replace(site.routes[0], path=path, **route),))
         results = verified(site, https_port=1, http_port=proxy.port, timeout_s=timeout_s)
     (finding,) = (each for each in findings(results) if each.severity == "error")
     assert not named(results, "handshake").ok
     return finding
+
+
+def test_the_finding_names_the_query_that_a_service_requires() -> None:
+    finding = finding_at("/socket.io", SOCKET_IO, match="exact")
+    assert finding.code == "backend-not-websocket"
+    assert "WebSocket on /socket.io requires the query: /socket.io/?EIO=4" in finding.cause
 
 
 @pytest.mark.parametrize(
@@ -306,10 +388,9 @@ def finding_at(path: str, app: Callable[[Peer], None], *, timeout_s: float = 5.0
     [
         ("/ws", STREAMLIT, "This is Streamlit, whose WebSocket is on /_stcore/stream, not on /ws."),
         ("/ws", NODE_RED, "This is Node-RED, whose WebSocket is on /comms, not on /ws."),
-        ("/socket.io", SOCKET_IO, "WebSocket on /socket.io requires the query: /socket.io/?EIO=4"),
         ("/ws", SCRIPT, "The service's page opens a WebSocket on /live/chat, not on /ws."),
     ],
-    ids=["Streamlit", "Node-RED", "Socket.IO", "a page"],
+    ids=["Streamlit", "Node-RED", "a page"],
 )
 def test_the_finding_names_the_path_of_the_websocket(path: str, app: App, words: str) -> None:
     finding = finding_at(path, app, timeout_s=stretched(0.5))
