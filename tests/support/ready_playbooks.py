@@ -18,6 +18,7 @@ from deployer.lab.lab import Lab, running
 from deployer.model import Proxy
 from deployer.playbook.builtin import playbooks_path
 from tests.support.clients.chromium import Page, chromium
+from tests.support.npm import DEBIAN_PACKAGES, host_cache
 from tests.support.runs import Ran, deployer
 from tests.support.waiting import PATIENCE_S
 from tests.support.wheels import index, wheels
@@ -120,6 +121,32 @@ class InTurn:
         addresses = {name: host.address}
         with chromium(folder, network_of=elsewhere, trust=root_pem, addresses=addresses) as page:
             yield page
+
+
+@contextmanager
+def in_turn(
+    template: str,
+    folder: Path,
+    *,
+    packages: Sequence[str] = (),
+    prepare: Callable[[LabHost], None] = lambda _: None,
+) -> Iterator[InTurn]:
+    """A ready playbook, and two hosts; `prepare` is what is on the first one before."""
+    with running(2, name=f"{template}-{os.getpid()}", packages=packages) as lab:
+        prepare(lab.hosts[0])
+        yield InTurn(template, folder, lab)
+
+
+@contextmanager
+def from_npm(template: str, folder: Path) -> Iterator[InTurn]:
+    """A ready playbook that installs its service from npm."""
+    (package,) = (playbooks_path() / template).rglob("package.json")
+
+    def prepare(host: LabHost) -> None:
+        host_cache(host, package.parent)
+
+    with in_turn(template, folder, packages=DEBIAN_PACKAGES, prepare=prepare) as found:
+        yield found
 
 
 @contextmanager

