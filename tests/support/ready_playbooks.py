@@ -14,6 +14,7 @@ import yaml
 from deployer import proxies
 from deployer.cli.init import write
 from deployer.lab.host import LabHost
+from deployer.lab.images import DEFAULT_IMAGE
 from deployer.lab.lab import Lab, running
 from deployer.model import Proxy
 from deployer.playbook.builtin import playbooks_path
@@ -128,11 +129,13 @@ def in_turn(
     template: str,
     folder: Path,
     *,
+    image: str = DEFAULT_IMAGE,
     packages: Sequence[str] = (),
     prepare: Callable[[LabHost], None] = lambda _: None,
 ) -> Iterator[InTurn]:
     """A ready playbook, and two hosts; `prepare` is what is on the first one before."""
-    with running(2, name=f"{template}-{os.getpid()}", packages=packages) as lab:
+    name = f"{template}-{os.getpid()}"
+    with running(2, name=name, image_name=image, packages=packages) as lab:
         prepare(lab.hosts[0])
         yield InTurn(template, folder, lab)
 

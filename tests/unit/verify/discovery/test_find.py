@@ -12,6 +12,7 @@ from deployer.commit.canaries import _opened_on_routes
 from deployer.model import CheckResult, Finding
 from deployer.sites.model import Check, Site
 from deployer.verify.discovery.find import find_websockets
+from deployer.verify.discovery.known import by_page
 from deployer.verify.net.access import Access
 from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
@@ -289,6 +290,13 @@ def test_preflight_and_canaries_use_what_was_found() -> None:
     assert set(app.handshakes) == {"/comms"}
 
 
+def test_soketi_is_recognised_and_other_services_with_its_library_are_not() -> None:
+    soketi = by_page("uWebSockets: 20\nContent-Length: 2\n\nOK")
+    assert soketi is not None
+    assert soketi.name == "Soketi"
+    assert by_page("uWebSockets: 20\nContent-Length: 13\n\n<html>OK</html>") is None
+
+
 # --- routes named after a service -----------------------------------------------------------------
 
 
@@ -302,6 +310,7 @@ class WithSubprotocol(App):
             peer.answer("501 Not Implemented", body="point your WebSocket client to this URL")
 
 
+SOKETI = App("OK", "/app/deployer?protocol=7", closes=b"\x88\x02\x0f\xa1")
 BELOW = App("", "/chat/socket.io/?EIO=4&transport=websocket", elsewhere=drops)
 XMPP = WithSubprotocol("", "/xmpp-websocket")
 OPEN = App("", "/api")
@@ -314,6 +323,7 @@ OPEN = App("", "/api")
         ("/socket.io/", SOCKET_IO, ", Socket.IO"),
         ("/chat/socket.io", BELOW, ", Socket.IO"),
         ("/_stcore", STREAMLIT, ", Streamlit"),
+        ("/app", SOKETI, ", Soketi"),
         ("/xmpp-websocket", XMPP, ", Prosody"),
         ("/api", OPEN, ""),
     ],
