@@ -218,9 +218,7 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "allow": list(route.allow),
         "deny": list(route.deny),
         "parameters": [_parameters(upstream) for upstream in route.upstreams],
-        "balance": {"source": "source", "round_robin": "roundrobin", "least_conn": "leastconn"}[
-            route.balance
-        ],
+        "balance": _balance(route),
         "sticky": route.sticky,
         **_health(site, route),
         **resolve_view(route),
@@ -324,6 +322,15 @@ def _condition(route: Route, path: str) -> str:
         how, value = ("reg", f"^{pattern_of(path)}$") if has_placeholders(path) else ("str", path)
         return f" {{ var(txn.path) -m {how} {value} }}"
     return f" {{ var(txn.path) -m reg ^{pattern_of(path)}(/|$) }}" if path != "/" else ""
+
+
+def _balance(route: Route) -> str:
+    """How a server is chosen; with cookies by turns, since many clients may share an address."""
+    if route.sticky and route.balance == "source":
+        return "roundrobin"
+    return {"source": "source", "round_robin": "roundrobin", "least_conn": "leastconn"}[
+        route.balance
+    ]
 
 
 def _server(upstream: Upstream, *, source: SourceRef | None) -> str:

@@ -425,6 +425,8 @@ def test_a_cookie_keeps_a_client_with_its_service(fronts: Fronts) -> None:
                 assert found == {json.loads(answer.body)["service"]}, front.proxy
             again = front.ask("several.example.com", "/sticky", sent).all("Set-Cookie")
             assert not any(each.startswith("deployer_") for each in again), front.proxy
+        # New clients are spread, though they share an address.
+        assert len({chosen(front, "/sticky") for _ in range(20)}) > 1, front.proxy
 
 
 def test_snippets(fronts: Fronts) -> None:
