@@ -52,7 +52,7 @@ slow: requisites
 
 # Every ready playbook before its real service, with that service's own client, behind each proxy.
 services: requisites setup
-	@bash tests/machine.sh npm
+	@bash tests/machine.sh npm g++ make krb5-config=libkrb5-dev
 	$(BIN)/pip install -qq --disable-pip-version-check --editable '.[dev,services]' \
 	    --config-settings editable_mode=compat
 	$(PYTEST) -n 2 --dist loadfile -m services tests

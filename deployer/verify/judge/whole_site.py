@@ -22,7 +22,8 @@ def whose(check: PlannedCheck) -> str:
 def note(case: Case) -> Finding | None:
     """Return the note on a whole site that refuses the handshake like its service."""
     found = case.check.found
-    if found is None:
+    route = case.check.route
+    if found is None or (route is not None and route.login):
         return None
     failure = case.attempt.failure
     words = failure.words if failure else f"answered {case.status}"

@@ -190,6 +190,13 @@ def test_a_refusal_that_is_the_same_at_both_hops_passes_with_a_note(status: str)
     assert f"answered {status[:3]}, like the service itself" in named(results, "handshake").detail
 
 
+def test_a_route_that_announces_a_login_needs_no_note() -> None:
+    app = App("<title>n8n.io", "/nowhere", elsewhere="401 Unauthorized")
+    results = checked(app, settings={"login": True})
+    assert [each for each in results if not each.ok] == []
+    assert findings(results) == []
+
+
 def test_a_service_that_requires_another_upgrade_passes_with_a_note() -> None:
     def wants_another(peer: Peer) -> None:
         peer.answer("426 Upgrade Required", "Upgrade: other", body="not this one")
