@@ -21,8 +21,11 @@ _CACHE = "var/cache/npm"  # npm_config_cache in the ready playbooks
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
-def host_cache(host: LabHost, project: Path) -> None:
-    """Make ``npm ci`` or ``npm install`` work on `host` for the packages of `project`."""
+def host_cache(host: LabHost, project: Path) -> str:
+    """Make ``npm ci`` or ``npm install`` work on `host` for the packages of `project`.
+
+    Returns: the ``package-lock.json`` that it has, or else needs.
+    """
 
     def download(folder: Path) -> None:
         made = folder / "project"
@@ -34,6 +37,7 @@ def host_cache(host: LabHost, project: Path) -> None:
     shutil.copytree(folder / "cache", host.root / _CACHE, dirs_exist_ok=True)
     registry = _npm("config", "get", "registry", cwd=folder).strip()
     (host.root / "root/.npmrc").write_text(f"offline=true\nregistry={registry}\n")
+    return (folder / "project/package-lock.json").read_text()
 
 
 def node_modules(
