@@ -21,23 +21,19 @@ _CACHE = "var/cache/npm"  # npm_config_cache in the ready playbooks
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
-def host_cache(host: LabHost, project: Path) -> str:
-    """Make ``npm ci`` or ``npm install`` work on `host` for the packages of `project`.
-
-    Returns: the ``package-lock.json`` that it has, or else needs.
-    """
+def host_cache(host: LabHost, project: Path) -> None:
+    """Make ``npm ci`` work on `host` for the ``package-lock.json`` in `project`."""
 
     def download(folder: Path) -> None:
         made = folder / "project"
         shutil.copytree(project, made)
-        _npm("install", "--ignore-scripts", f"--cache={folder / 'cache'}", cwd=made)
+        _npm("ci", "--ignore-scripts", f"--cache={folder / 'cache'}", cwd=made)
 
-    text = "".join(path.read_text() for path in sorted(project.glob("package*.json")))
+    text = (project / "package-lock.json").read_text()
     folder = downloaded("npm-cache", text, download)
     shutil.copytree(folder / "cache", host.root / _CACHE, dirs_exist_ok=True)
     registry = _npm("config", "get", "registry", cwd=folder).strip()
     (host.root / "root/.npmrc").write_text(f"offline=true\nregistry={registry}\n")
-    return (folder / "project/package-lock.json").read_text()
 
 
 def node_modules(

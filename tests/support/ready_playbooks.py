@@ -143,16 +143,10 @@ def in_turn(
 @contextmanager
 def from_npm(template: str, folder: Path) -> Iterator[InTurn]:
     """A ready playbook that installs its service from npm."""
-    source = playbooks_path() / template
-    (package,) = source.rglob("package.json")
-    lock = package.with_name("package-lock.json")
+    (lock,) = (playbooks_path() / template).rglob("package-lock.json")
 
     def prepare(host: LabHost) -> None:
-        needed = host_cache(host, package.parent)
-        if not lock.exists():  # npm makes it where there is a network
-            made = folder / lock.relative_to(source)
-            made.parent.mkdir()
-            made.write_text(needed)
+        host_cache(host, lock.parent)
 
     with in_turn(template, folder, packages=DEBIAN_PACKAGES, prepare=prepare) as found:
         yield found

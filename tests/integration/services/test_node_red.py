@@ -9,9 +9,13 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from deployer.lab.host import LabHost
 from deployer.model import Proxy
 from tests.support.clients.chromium import Page
-from tests.support.ready_playbooks import PROXIES, InTurn, from_npm
+from tests.support.npm import copied, node_modules
+from tests.support.paths import PROGRAMS
+from tests.support.ready_playbooks import PROXIES, InTurn, in_turn
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.lab, pytest.mark.services]
 
@@ -59,9 +63,24 @@ new Promise((settle, fail) => {
 """
 
 
+def start_node_red(host: LabHost) -> None:
+    copied(host, node_modules({"node-red": "4.1.15"}), "/srv/node-red")
+    settings = (PROGRAMS / "node-red/settings.js").read_text()
+    (host.root / "srv/node-red/settings.js").write_text(settings)
+    digest = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    unit = ["systemd-run", "-q", "--unit=node-red", f"--setenv=ADMIN_HASH={digest}"]
+    unit += ["--property=StateDirectory=node-red", "--setenv=HOME=/root"]
+    program = ["/srv/node-red/node_modules/node-red/red.js", "--userDir", "/var/lib/node-red"]
+    host.exec(
+        [*unit, "/srv/node-red/bin/node", *program, "--settings", "/srv/node-red/settings.js"]
+    )
+    until(lambda: host.sh("ss -Hltn 'sport = :1880'") != "")
+
+
 @pytest.fixture(scope="module")
 def project(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InTurn]:
-    with from_npm("node-red", tmp_path_factory.mktemp("node-red")) as found:
+    folder = tmp_path_factory.mktemp("node-red")
+    with in_turn("node-red", folder, prepare=start_node_red) as found:
         yield found
 
 
@@ -98,14 +117,6 @@ def test_the_editor_and_the_sockets_of_a_flow(
     site = project.behind(proxy)
     assert site.applied.code == 0, site.applied
     assert "/comms  handshake (proxy): 101" in site.applied.out, site.applied
-    playbook = site.folder / "site.yml"
-    digest = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-    text = playbook.read_text()
-    if 'admin_hash: ""' in text:
-        playbook.write_text(text.replace('admin_hash: ""', f"admin_hash: {digest!r}"))
-        applied = site.apply()
-        assert applied.code == 0, applied
-
     with project.browser(tmp_path, NAME) as page:
         page.open(URL)
         log_in(page)
