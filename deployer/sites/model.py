@@ -294,7 +294,8 @@ class Site:
     stay open after a reload, `None` for no limit; with `require_survival`, a commit that loses some
     of them is rolled back. `displaces` are names of others that the host may stop serving for this
     site. With `underscores_in_headers`, services get the headers whose names have underscores. With
-    `gzip`, the proxy compresses texts. A site in `maintenance` has no routes and answers 503,
+    `gzip`, the proxy compresses texts. Its `access_log` is the proxy's own, or
+    JSON. A site in `maintenance` has no routes and answers 503,
     with `maintenance_page` if that is not empty.
     `redirects` are aliases, each with the name to which it redirects. `trusted_proxies` are the
     addresses of proxies in front of this one, whose statements about the visitor are believed; with
@@ -323,6 +324,7 @@ class Site:
     proxy_protocol: bool = False
     snippets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     gzip: bool = False
+    access_log: Literal["usual", "json"] = "usual"
     maintenance: bool = False
     maintenance_page: str = field(default="", repr=False)
     source: SourceRef | None = None

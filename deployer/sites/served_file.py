@@ -143,6 +143,7 @@ _SITE: Mapping[str, _Check] = {
     "max_body_bytes": _is(int, _NONE),
     "underscores_in_headers": _is(bool),
     "gzip": _is(bool),
+    "access_log": _one_of("usual", "json"),
     "maintenance": _is(bool),
     "maintenance_page": _is(str),
     "redirects": _pairs,

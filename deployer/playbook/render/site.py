@@ -77,9 +77,7 @@ def to_site(
     site = Site(
         domain=model.domain,
         aliases=tuple(alias.name for alias in model.aliases),
-        redirects=tuple(
-            (alias.name, alias.redirects_to) for alias in model.aliases if alias.redirects_to
-        ),
+        redirects=_redirecting(model),
         port=model.port,
         is_default=model.default,
         proxy=cast(Proxy, model.proxy),
@@ -96,6 +94,7 @@ def to_site(
         proxy_protocol=model.proxy_protocol,
         underscores_in_headers=model.underscores_in_headers,
         gzip=model.gzip,
+        access_log=model.access_log,
         source=spot_of(node).ref,
         places=_places(node),
     )
@@ -104,6 +103,10 @@ def to_site(
     from deployer.playbook.render.maintenance import in_maintenance
 
     return in_maintenance(site, model.maintenance, library, spot_of(node, "maintenance"), problems)
+
+
+def _redirecting(model: SiteModel) -> tuple[tuple[str, str], ...]:
+    return tuple((each.name, each.redirects_to) for each in model.aliases if each.redirects_to)
 
 
 def _displaced(model: SiteModel) -> tuple[str, ...]:

@@ -303,6 +303,9 @@ class SiteModel(Strict):
         description="Balancers in front begin each connection with a PROXY header; requires "
         "trusted_proxies.",
     )
+    access_log: Literal["usual", "json"] = field(
+        "usual", description="The proxy's usual log of requests, or one JSON object a line."
+    )
     gzip: bool = field(False, description="Compress texts that services and folders do not.")
 
     @classmethod

@@ -133,6 +133,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         **port_view(site, challenge=challenge),
+        **({"json_log": True} if site.access_log == "json" else {}),
         **maintenance_view(site, folder="/etc/apache2/deployer-pages"),
         "link": _link(site),
         "host_pattern": "|".join(host_patterns(site)),
@@ -209,6 +210,7 @@ def _modules(sites: Sequence[Site]) -> Iterator[str]:
         (any(route.spa for route in routes), _FOR_SPA),
         (any(site.gzip for site in sites), _FOR_GZIP),
         (any(site.underscores_in_headers for site in sites), ("lua.load",)),
+        (any(site.access_log == "json" for site in sites), ("env.load",)),
     ):
         yield from modules if is_needed else ()
 
@@ -303,6 +305,7 @@ def _route_view(
         "removed_headers": list(route.request_headers.remove),
         "response_headers": _pairs(route.response_headers.set),
         "hidden_headers": list(route.response_headers.remove),
+        "log_upstream": services[0].partition("://")[2] if services else "",
         "target": target(named, services, pooled=pooled) if services else None,
         "pools": pools(named, services) if pooled else [],
         "chosen": len(services) > 1,

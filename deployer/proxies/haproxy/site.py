@@ -97,6 +97,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         **port_view(site, challenge=challenge),
+        **({"json_log": True} if site.access_log == "json" else {}),
         **maintenance_view(site, folder="/etc/haproxy/deployer/pages"),
         "private": is_private(site),
         "underscores": site.underscores_in_headers,
@@ -146,6 +147,14 @@ def more_vars(sites: Sequence[Site], others: Others = ALONE) -> dict[str, object
     for site in every:
         if site.drain_s is not None and site.drain_s > _LONGEST_S:
             raise _too_long("drain", site.drain_s, source=site.source)
+    logs = {site.access_log: site for site in reversed(every)}
+    if len(logs) > 1:
+        raise SourceError(
+            f"{logs['json'].domain} has access_log: json, and {logs['usual'].domain} has not; "
+            "HAProxy has one format for all sites of a port",
+            source=logs["json"].at("access_log"),
+            hint="Write access_log: json in each site of the host, or let nginx or Apache serve.",
+        )
     for one, other in combinations(every, 2):
         if covers(one, other) and covers(other, one):
             raise SourceError(

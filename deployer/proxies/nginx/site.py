@@ -99,6 +99,7 @@ def view(site: Site, *, challenge: bool = False) -> View:
         "challenge": challenge_of(site, also=challenge),
         "only_challenges": False,
         **port_view(site, challenge=challenge),
+        **({"json_log": f"{prefix}_log"} if site.access_log == "json" else {}),
         **maintenance_view(site, folder="/etc/nginx/deployer-pages"),
         "is_address": is_address(site.domain),
         # A parameter has at most 4096 bytes; more names need a map, which takes a variable.

@@ -63,6 +63,19 @@ class LocalFront:
 
     proxy: str
     rendered: Rendered
+    syslog: socket.socket
+
+    def logged(self, name: str) -> list[bytes]:
+        """The lines in the log of a site that is JSON, or of syslog."""
+        file = {"nginx": "nginx", "apache": "apache2"}.get(self.proxy)
+        if file is not None:
+            return (self.rendered.etc / file / f"{name}.json.log").read_bytes().splitlines()
+        lines = []
+        while True:
+            try:
+                lines.append(b"{" + self.syslog.recv(65536).rstrip().partition(b"{")[2])
+            except BlockingIOError:
+                return lines
 
     def trust(self) -> ssl.SSLContext:
         """The TLS of a client that trusts the certificates of the sites."""
@@ -151,9 +164,12 @@ def serving(
             text = text.replace(old, new)
         path.write_text(text)
     commands: Callable[[Rendered, Path], list[list[str]]] = _COMMANDS[proxy]
-    with _files(rendered), running(commands(rendered, program), rendered.http) as tested:
+    syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    syslog.bind(str(rendered.etc / "log.sock"))
+    syslog.setblocking(False)
+    with syslog, _files(rendered), running(commands(rendered, program), rendered.http) as tested:
         assert not re.search(r"\[(emerg|alert|warn(ing)?)\]|AH\d+: warn", tested, re.I), tested
-        yield LocalFront(proxy, rendered)
+        yield LocalFront(proxy, rendered, syslog)
 
 
 @contextmanager
@@ -209,6 +225,7 @@ def _everything(etc: Path) -> str:
 
 _MAIN = """\
 ServerRoot {folder}
+Define APACHE_LOG_DIR {folder}
 PidFile {folder}/apache.pid
 ErrorLog {folder}/error.log
 User www-data

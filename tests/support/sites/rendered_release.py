@@ -93,6 +93,7 @@ def nginx(rendered: Rendered, program: Path) -> list[list[str]]:
     texts = {"http.conf": rendered.text("nginx/conf.d/deployer.conf")}
     for path in sorted((folder / "sites-available").iterdir()):
         site = rendered.text(f"nginx/sites-available/{path.name}")
+        site = site.replace("/var/log/nginx/", f"{folder}/")
         site = re.sub(r"listen +\[::\].*\n", "", site)
         site = re.sub(r"(listen +)80\b", rf"\g<1>127.0.0.1:{rendered.http}", site)
         site = site.replace(" 443 ssl", f" 127.0.0.1:{rendered.https} ssl")
@@ -112,6 +113,7 @@ def haproxy(rendered: Rendered, program: Path) -> list[list[str]]:
         r"(?m)^    ((chroot|stats|(user|group) +(haproxy|www-data)).*|daemon)\n", "", text
     )
     text = re.sub(r",\[::\]:\d+ v6only", "", text)
+    text = text.replace("/dev/log", f"{rendered.etc}/log.sock")
     text = text.replace("bind :80", f"bind 127.0.0.1:{rendered.http}")
     text = text.replace("bind :443", f"bind 127.0.0.1:{rendered.https}")
     path = rendered.etc / "haproxy/here.cfg"

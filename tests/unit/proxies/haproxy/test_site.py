@@ -223,3 +223,14 @@ def test_lua_answers_bodies_that_are_too_large_where_it_can_read_them() -> None:
         text = haproxy_case.render([mine], {"haproxy_version": version})
         assert text.count("use-service lua.too_large") == text.count("too_large.lua") == service
         assert text.count("deny deny_status 413") == denied
+
+
+def test_sites_with_different_logs_of_requests() -> None:
+    routes = [{"path": "/", "upstream": "http://127.0.0.1:1"}]
+    sites = [
+        site(domain="a.example", proxy="haproxy", routes=routes, access_log="json"),
+        site(domain="b.example", proxy="haproxy", routes=routes),
+    ]
+    with pytest.raises(SourceError, match=r"a\.example has access_log: json, and b\.example"):
+        haproxy_site.more_vars(sites)
+    assert haproxy_site.more_vars(sites[:1])
