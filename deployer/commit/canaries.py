@@ -44,6 +44,8 @@ _LOOK_TIMEOUT_S = 10.0
 _LET_GO_S = 0.3
 #: Long enough to recognise a service that counts connections, which gets no more of them.
 _LISTEN_S = 0.2
+#: What a proxy answers on a name that none of its sites has: 421 Misdirected Request.
+_NOT_SERVED = "answered 421 "
 #: How long to look for the WebSocket of a whole site.
 _FIND_S = 3.0
 #: Shorter drains are awaited before canaries are judged, and a moment more.
@@ -264,7 +266,9 @@ def _clients(connections: ConnectionsReply) -> frozenset[str]:
 
 
 def _why_none(held: Sequence[HeldConnection]) -> str:
-    return next((each.problem for each in held if each.problem), "none could be opened in time")
+    """Empty if the proxy does not serve the site yet, so that there are no connections to lose."""
+    problem = next((each.problem for each in held if each.problem), "none could be opened in time")
+    return "" if problem.startswith(_NOT_SERVED) else problem
 
 
 @contextmanager

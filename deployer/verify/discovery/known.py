@@ -59,7 +59,7 @@ KNOWN = (
         r"cockpit/static/login|/cockpit/@localhost|id=\"cockpit-",
         "/cockpit/socket",
         "cockpit1",
-        needs="a login",
+        needs="a login; it answers 403 if Origins in its cockpit.conf lacks the site's address",
     ),
     _known(
         "code-server",

@@ -130,6 +130,22 @@ def test_a_proxy_that_is_not_running(port: int) -> None:
     assert host.asked == ["connections"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "note"),
+    [
+        ("421 Misdirected Request", ""),  # the proxy serves no site of this name yet
+        ("502 Bad Gateway", "answered 502 Bad Gateway"),
+    ],
+)
+def test_why_a_route_has_no_canaries(answer: str, note: str) -> None:
+    with Server(lambda peer: peer.answer(answer)) as server, around(Host(server.port)) as canaries:
+        canaries.on_event(STEP)
+        survival = canaries.survival(asks_again=False)
+    assert survival is not None
+    (route,) = survival.routes
+    assert (route.canaries, route.note) == ((), note)
+
+
 def test_the_apply_continues_if_apache_does_not_report_its_slots(port: int) -> None:
     """Its control program may hang: that must not block the change that fixes it."""
 
