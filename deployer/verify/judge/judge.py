@@ -49,7 +49,7 @@ _HANDSHAKES: frozenset[Kind] = frozenset(
 
 
 #: Why a check passes that an authentication service refuses.
-_NO_SESSION = "a login is required, and the probe has no headers with a session"
+_NO_SESSION = "a login is required, and the probe has no headers"
 
 
 def judge(

@@ -394,6 +394,34 @@ def test_no_other_site_s_tls_opens_one_with_certificates(fronts: dict[str, Local
             assert found is None, (front.proxy, sni)
 
 
+def test_no_session_of_another_site_is_resumed(fronts: dict[str, LocalFront]) -> None:
+    for front in fronts.values():
+        folder = front.rendered.etc.parents[2]
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = front.trust()
+            context.maximum_version = version
+            context.load_cert_chain(folder / "others-one.pem", folder / "others-one.key")
+            with front.connect("others.example.com", tls=context) as line:
+                answer = asked(line, "GET / HTTP/1.1", "Host: others.example.com")
+                session = cast(ssl.SSLSocket, line).session
+            assert answer.status == 200, front.proxy
+            assert resumed(front, context, session) is None, (front.proxy, version)
+
+
+def resumed(
+    front: LocalFront, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> Answer | None:
+    """The answer of the site with certificates to a client that resumes a session."""
+    name = "certified.example.com"
+    line = front.connect(name, tls=False, port=front.rendered.https)
+    try:
+        with context.wrap_socket(line, server_hostname=name, session=session) as secured:
+            answer = asked(secured, "GET / HTTP/1.1", f"Host: {name}")
+    except (ssl.SSLError, ConnectionError, RemoteDisconnected):
+        return None
+    return None if answer.status in (400, 403, 421) else answer
+
+
 def verified(
     front: LocalFront, service: str, clients: Clients, name: str = "certified.example.com"
 ) -> dict[str, CheckResult]:
