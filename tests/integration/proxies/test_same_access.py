@@ -79,7 +79,7 @@ ASKING = """\
         - {path: /, upstream: "SERVICE", response_headers: {set: {X-Frame-Options: DENY}}}
         - {path: /ws, websocket: "SERVICE", request_headers: {remove: [Cookie]}}
         - {path: /files, root: FOLDER}
-        - {path: /open, upstream: "SERVICE", auth_request: false}
+        - {path: /open, upstream: "SERVICE", auth_request: false, cors: {origins: any}}
         - path: /own
           upstream: "SERVICE"
           auth_request: {url: "AUTH/own", headers: [X-Who], sign_in: "https://in.example/?rd="}
