@@ -82,7 +82,7 @@ KNOWN = (
         "Gradio",
         r"window\.gradio_config|<gradio-app\b",
         "/queue/join",
-        needs="version 3; newer ones use no WebSocket",
+        needs="version 3; newer ones use no WebSocket: write upstream",
     ),
     _known(
         "Soketi",
