@@ -94,10 +94,18 @@ def _of_login(trace: Trace) -> Iterator[Fault]:
                 code="login-required",
                 explains=_OF_REFUSAL,
                 cause=(
-                    f"nginx itself requires a login here ({said.name}), which not every WebSocket"
-                    " client can provide."
+                    f"nginx asks a service whether this handshake may pass ({said}), and it has no"
+                    " session that this service accepts."
+                    if name == "auth_request"
+                    else f"nginx itself requires a login here ({said.name}), which not every"
+                    " WebSocket client can provide."
                 ),
-                fix=f"Set {name} off for this path, or let the service authenticate.",
+                fix=(
+                    "Send a valid session with the handshake, such as the Cookie of a login, or set"
+                    " auth_request off for this path."
+                    if name == "auth_request"
+                    else f"Set {name} off for this path, or let the service authenticate."
+                ),
                 directive=f"{name} off;",
                 statuses=frozenset({401, 403} if name == "auth_request" else {401}),
                 is_certain=name != "auth_request",
