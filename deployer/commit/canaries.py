@@ -399,9 +399,6 @@ def _opened_on_routes(
 
 
 def _addresses(route: Route) -> list[Endpoint]:
-    from deployer.verify.probe.spec import Endpoint
+    from deployer.verify.planned.probes import endpoint_of
 
-    return [
-        Endpoint(host=one.host, port=one.port, socket=one.socket, tls=one.tls)
-        for one in route.in_rotation[:_MOST_TWINS]
-    ]
+    return [endpoint_of(one) for one in route.in_rotation[:_MOST_TWINS]]

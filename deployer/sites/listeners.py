@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deployer.errors import SourceError
-from deployer.sites.model import Site
+from deployer.sites.model import Route, Site
 from deployer.sites.values import View, used_ports
 
 #: The host itself, which checks its sites.
@@ -45,6 +45,22 @@ def check_listeners(sites: Sequence[Site], *, proxy: str, shares_balancers: bool
                 source=site.at("trusted_proxies") or site.source,
                 hint=f"With proxy_protocol, {proxy} has one list for all sites of a port: write the"
                 " same for both.",
+            )
+
+
+def refuse_send_proxy(route: Route, *, proxy: str, why: str) -> None:
+    """Refuse upstreams with `send_proxy` behind a proxy that speaks only HTTP to services.
+
+    Raises:
+        SourceError: the route has one.
+    """
+    for upstream in route.upstreams:
+        if upstream.send_proxy:
+            raise SourceError(
+                f"{proxy} cannot begin connections to {upstream} with a PROXY header: {why}",
+                source=route.at("websocket", "upstream"),
+                hint="HAProxy can: write `proxy: haproxy`. Services that read X-Forwarded-For get "
+                "the visitor's address without it.",
             )
 
 

@@ -16,8 +16,9 @@ class Upstream:
     Of several, one with twice the `weight` gets twice the clients, and a `backup` gets some only if
     all others have failed. `max_conns` limits the connections to it. With TLS, its certificate may
     be verified, by the CAs of the host's system or those of `ca`, in PEM. It is sent the name
-    `sni`, and must have a certificate for it. One that is `drained` gets no new connections, until
-    an administrator returns it.
+    `sni`, and must have a certificate for it. With `send_proxy`, each connection to it begins with
+    a header of that version of the PROXY protocol, which names the client. One that is `drained`
+    gets no new connections, until an administrator returns it.
     """
 
     host: str = ""
@@ -30,6 +31,7 @@ class Upstream:
     verify: Literal["", "system", "file"] = ""
     ca: str = field(default="", repr=False)
     sni: str = ""
+    send_proxy: Literal["", "v1", "v2"] = ""
     drained: bool = False
 
     @property

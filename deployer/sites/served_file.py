@@ -81,6 +81,7 @@ _UPSTREAM: Mapping[str, _Check] = {
     "max_conns": _is(int, _NONE),
     "verify": _one_of("", "system", "file"),
     "sni": _is(str),
+    "send_proxy": _one_of("", "v1", "v2"),
     "drained": _is(bool),
 }
 _AUTH: Mapping[str, _Check] = {

@@ -323,7 +323,9 @@ FORMATS: dict[str, Callable[[Value], object]] = {
     "password hash": _matching("a hash", r"\$[A-Za-z0-9./$=,]+"),
     "server parameters": _matching("parameters", r"[a-z_]+(=[0-9]+s?)?( [a-z_]+(=[0-9]+)?)*"),
     "member parameters": _matching("parameters", r"( [a-z]+=[+A-Z0-9]+)+"),
-    "server options": _matching("options", r"( (weight|maxconn) [0-9]+)*( disabled)?( backup)?"),
+    "server options": _matching(
+        "options", r"( (weight|maxconn) [0-9]+)*( send-proxy(-v2)?)?( disabled)?( backup)?"
+    ),
     "rate": _matching("a rate", r"[0-9]+r/[sm]"),
     **{f"{name} snippet": _snippet(name) for name in PROXIES},
     "header name": _matching("the name of a header", r"[A-Za-z0-9_-]{1,100}"),

@@ -12,7 +12,7 @@ from deployer.playbook.yaml.source import nearest
 from deployer.sites.model import Upstream
 
 _OF_TLS = ("verify", "sni")
-_OF_MEMBERS = ("url", "weight", "backup", "max_conns", *_OF_TLS)
+_OF_MEMBERS = ("url", "weight", "backup", "max_conns", "send_proxy", *_OF_TLS)
 
 
 def member(value: Value) -> Upstream:
@@ -28,6 +28,9 @@ def member(value: Value) -> Upstream:
         raise InvalidValue(value, what, "it has no 'url'")
     if not isinstance(value.get("backup", False), bool):
         raise InvalidValue(value, what, "its 'backup' must be true or false")
+    send_proxy = value.get("send_proxy", "")
+    if send_proxy not in ("v1", "v2", ""):
+        raise InvalidValue(value, what, "its send_proxy must be v1 or v2")
     found = upstream(value["url"])
     for key in _OF_TLS:
         if key in value and not found.tls:
@@ -38,6 +41,7 @@ def member(value: Value) -> Upstream:
         verify=verify,
         ca=ca,
         sni=_sni(value),
+        send_proxy=send_proxy,
         weight=_count(value, "weight", 256) or 1,
         backup=value.get("backup", False),
         max_conns=_count(value, "max_conns", 1_000_000),

@@ -238,6 +238,7 @@ _MEMBER = {
         "max_conns": {"type": "integer"},
         "verify": {"type": ["boolean", "string"]},
         "sni": _STRING,
+        "send_proxy": {"enum": ["v1", "v2"]},
     },
     "additionalProperties": False,
 }
@@ -278,7 +279,7 @@ Upstreams = Annotated[
         lambda value: tuple(_member(each) for each in _list(value)),
         anyOf=[_STRING, _MEMBER, {"type": "array", "items": {"anyOf": [_STRING, _MEMBER]}}],
         description="http://HOST:PORT, https://, ws://, wss:// or unix:/PATH; one or a list, whose "
-        "items may be {url, weight, backup, max_conns, verify, sni}.",
+        "items may be {url, weight, backup, max_conns, verify, sni, send_proxy}.",
     ),
 ]
 Duration = Annotated[

@@ -26,7 +26,7 @@ from deployer.proxies.apache.services import (
 )
 from deployer.proxies.apache.tls_names import check_tls_name
 from deployer.proxies.shared import ALONE, Others
-from deployer.sites.listeners import check_listeners, in_front
+from deployer.sites.listeners import check_listeners, in_front, refuse_send_proxy
 from deployer.sites.locations import location_view
 from deployer.sites.model import Route, Site, Tls
 from deployer.sites.paths import (
@@ -275,6 +275,7 @@ def _route_view(
 ) -> View:
     _check_route(named)
     check_tls_name(site, named.route)
+    refuse_send_proxy(named.route, proxy="Apache", why="mod_proxy has no such setting")
     route, path = named.route, named.path
     file = f"{site.domain.replace('*', '_')}.{named.slug}"
     services = [service(named, upstream) for upstream in route.upstreams]

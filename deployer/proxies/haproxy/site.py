@@ -266,6 +266,7 @@ def _asked(site: Site, route: Route) -> View:
 def _parameters(upstream: Upstream) -> str:
     words = [f" weight {upstream.weight}"] if upstream.weight != 1 else []
     words += [f" maxconn {upstream.max_conns}"] if upstream.max_conns else []
+    words += [{"v1": " send-proxy", "v2": " send-proxy-v2"}.get(upstream.send_proxy, "")]
     words += [" disabled"] if upstream.drained else []
     return "".join([*words, *([" backup"] if upstream.backup else [])])
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
-from deployer.sites.listeners import check_listeners, in_front
+from deployer.sites.listeners import check_listeners, in_front, refuse_send_proxy
 from deployer.sites.locations import location_view
 from deployer.sites.model import Health, Route, Site, Tls, Upstream
 from deployer.sites.paths import (
@@ -185,6 +185,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
             )
     for _, hashed in route.users:
         refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
+    refuse_send_proxy(route, proxy="nginx", why="only its stream module can, which forwards TCP")
     return {
         "path": path,
         "path_pattern": pattern_of(path),

@@ -226,7 +226,7 @@ class _Search:
         if address.name != here.name or address.port not in (here.port, 80, 443):
             return False
         served = serving_route(self._site, address.target)
-        return served is None or served.upstreams == self._route.upstreams
+        return served is None or [*map(str, served.upstreams)] == [*map(str, self._route.upstreams)]
 
     def _address(self, target: str) -> Address:
         headers = dict(self._plain.headers)

@@ -211,6 +211,9 @@ def _service_finding(check: PlannedCheck, attempts: Attempts, *, blamed: Attempt
         diagnosis = causes.other_path(attempts.service, asked=target)
     if "without-subprotocols" in attempts.follow_ups:
         diagnosis = _subprotocol_diagnosis(check, attempts) or diagnosis
+    if probe.endpoint.proxy_line:
+        words = "It gets a PROXY header first (send_proxy), which the service has to expect."
+        diagnosis = diagnosis._replace(cause=f"{diagnosis.cause} {words}")
     symptom = symptom_of(check, _failure(attempts.main))
     if check.hop == "proxy":
         symptom += f"; the service on {probe.endpoint} {_failure(blamed).words}"

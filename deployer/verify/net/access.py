@@ -21,10 +21,16 @@ _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPOR
 #: Source: The PROXY protocol, 2.1. Not ``PROXY UNKNOWN``: Apache requires a longer line (2.4.71),
 #: and HAProxy accepts no longer one (2.8).
 _PROXY_LINE = "PROXY TCP4 127.0.0.1 127.0.0.1 1024 {port}\r\n"
+#: The same in version 2 (2.2), without the ports: the signature, version and command, TCP over
+#: IPv4, the length of what follows, and both addresses.
+_BINARY_PROXY_LINE = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + b"\x7f\0\0\1" * 2
 
 
-def proxy_line(port: int) -> bytes:
-    """Return the PROXY line of a client on the host itself that connects to `port`."""
+def proxy_line(port: int, *, is_binary: bool = False) -> bytes:
+    """Return the PROXY header of a client on the host itself that connects to `port`."""
+    if is_binary:
+        ports = (1024).to_bytes(2, "big") + (port or 80).to_bytes(2, "big")
+        return _BINARY_PROXY_LINE + ports
     return _PROXY_LINE.format(port=port or 80).encode()
 
 
@@ -127,8 +133,9 @@ class Access:
         stream = self._dial_endpoint(endpoint, deadline)
         if endpoint.proxy_line:
             try:
+                line = proxy_line(endpoint.port, is_binary=endpoint.is_binary_line)
                 with translate_errors("the PROXY line", self.timeout_s):
-                    send(stream, proxy_line(endpoint.port), deadline)
+                    send(stream, line, deadline)
             except Failure:
                 stream.close()
                 raise

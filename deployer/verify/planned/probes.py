@@ -146,15 +146,22 @@ def identity_of(site: Site) -> Identity | None:
 
 def at_upstream(probe: _Sent, upstream: Upstream) -> _Sent:
     """Return `probe`, which is sent directly to a service, for the service of `upstream`."""
-    roots = upstream.ca.encode() if upstream.verify == "file" else None
-    endpoint = Endpoint(
-        host=upstream.host,
-        port=upstream.port,
-        socket=upstream.socket,
-        tls=upstream.tls,
-        trust=Trust(roots_pem=roots) if upstream.verify else None,
-    )
+    endpoint = endpoint_of(upstream)
     scheme = "ws" if isinstance(probe, UpgradeProbe) else "http"
     uri = f"{scheme}{'s' * endpoint.tls}://{endpoint}{probe.target}"
     name = upstream.tls_name or probe.server_name
     return replace(probe, uri=uri, endpoint=endpoint, server_name=name)
+
+
+def endpoint_of(upstream: Upstream) -> Endpoint:
+    """Return the address of a service, and how a proxy connects to it."""
+    roots = upstream.ca.encode() if upstream.verify == "file" else None
+    return Endpoint(
+        host=upstream.host,
+        port=upstream.port,
+        socket=upstream.socket,
+        tls=upstream.tls,
+        proxy_line=bool(upstream.send_proxy),
+        is_binary_line=upstream.send_proxy == "v2",
+        trust=Trust(roots_pem=roots) if upstream.verify else None,
+    )

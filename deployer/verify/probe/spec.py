@@ -27,7 +27,8 @@ class Identity:
 class Endpoint:
     """An address as the host sees it: TCP, or a unix socket (then `host` is empty).
 
-    With `proxy_line`, connections start with a PROXY protocol line (version 1), before TLS. A proxy
+    With `proxy_line`, connections start with a PROXY header before TLS: a line (version 1) or, with
+    `is_binary_line`, that of version 2. A proxy
     only uses a service that it has `trust` in; probes report whether it should. Clients may have
     to show their `identity`.
     """
@@ -37,6 +38,7 @@ class Endpoint:
     socket: str = ""
     tls: bool = False
     proxy_line: bool = False
+    is_binary_line: bool = False
     trust: Trust | None = None
     identity: Identity | None = None
 

@@ -5,6 +5,7 @@ The real proxies run on this machine, each with the sites of one playbook, and a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -64,14 +65,23 @@ PLAYBOOK = """\
         - {path: /unknown-ca, websocket: {url: "SECURE", verify: other.pem}}
         - {path: /system, upstream: {url: "SECURE", verify: true}}
         - {path: /wrong-name, websocket: {url: "ELSEWHERE", verify: ca.pem}}
-SNI
+MORE
 """
-SNI = """\
+#: What not every proxy can do.
+NAMED = """\
         - {path: /named, upstream: {url: "ELSEWHERE", verify: ca.pem, sni: app.internal}}
 """
+SENDING = """\
+        - {path: /v1, websocket: {url: "http://127.0.0.1:LINED", send_proxy: v1}}
+        - {path: /v2, websocket: {url: "http://127.0.0.1:LINED", send_proxy: v2}}
+        - {path: /plain, websocket: {url: "http://127.0.0.1:PLAIN", send_proxy: v2}}
+"""
+MORE = {"nginx": NAMED, "apache": "", "haproxy": NAMED + SENDING}
 Fronts = Mapping[str, LocalFront]
 OWN = "own.example.com"
 VISITOR = "203.0.113.7"
+#: The beginning of version 2.
+BINARY = b"\r\n\r\n\0\r\nQUIT\n"
 #: Of the host itself.
 HERE = proxy_line(80)
 
@@ -82,11 +92,11 @@ def header(version: int, visitor: str = VISITOR) -> bytes:
         return f"PROXY TCP4 {visitor} 198.51.100.1 56324 443\r\n".encode()
     addresses = socket.inet_aton(visitor) + socket.inet_aton("198.51.100.1")
     about = addresses + struct.pack("!HH", 56324, 443)
-    return b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + struct.pack("!H", len(about)) + about
+    return BINARY + b"\x21\x11" + struct.pack("!H", len(about)) + about
 
 
 #: A balancer's own connection, such as a health check.
-LOCAL = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0"
+LOCAL = BINARY + b"\x20\x00\0\0"
 
 
 def open_folder(stack: ExitStack) -> Path:
@@ -107,6 +117,32 @@ def started(authority: InternalCa | None, name: str, folder: Path) -> int:
     return int(listener.getsockname()[1])
 
 
+def lined(headers: list[bytes]) -> int:
+    """The port of a service that expects a PROXY header, and puts it into `headers`."""
+    listener = echo_service.listener("127.0.0.1:0")
+
+    def begin(line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            first = line.recv(16, socket.MSG_WAITALL)
+            is_binary = first.startswith(BINARY)
+            more = struct.unpack("!H", first[14:])[0] if is_binary else 0
+            first += line.recv(more, socket.MSG_WAITALL) if more else b""
+            while not is_binary and not first.endswith(b"\r\n") and (byte := line.recv(1)):
+                first += byte
+            headers.append(first)
+            if first.startswith((b"PROXY TCP4 ", BINARY)):
+                echo_service.serve(line, name="lined")
+            line.close()
+
+    def listen() -> None:
+        while True:
+            line, _ = listener.accept()
+            Thread(target=begin, args=(line,), daemon=True).start()
+
+    Thread(target=listen, daemon=True).start()
+    return int(listener.getsockname()[1])
+
+
 def certificate(authority: InternalCa, name: str, folder: Path) -> Path:
     files = authority.certificate_for([name])
     path = folder / f"{name}.pem"
@@ -120,7 +156,9 @@ class Services:
     def __init__(self, folder: Path) -> None:
         self.authority = InternalCa(folder / "authority")
         self.other = InternalCa(folder / "other")
-        self.ports = {"PLAIN": started(None, "plain", folder)} | {
+        self.headers: list[bytes] = []
+        plain = {"PLAIN": started(None, "plain", folder), "LINED": lined(self.headers)}
+        self.ports = plain | {
             word: started(self.authority, name, folder)
             for word, name in (("SECURE", NAME), ("OTHER", NAME), ("ELSEWHERE", "app.internal"))
         }
@@ -145,10 +183,10 @@ def fronts(services: Services) -> Iterator[Fronts]:
             folder = open_folder(stack)
             stack.enter_context(pytest.MonkeyPatch.context()).chdir(folder)
             services.write_to(folder)
-            text = PLAYBOOK.replace("SNI\n", "" if proxy == "apache" else SNI)
+            text = PLAYBOOK.replace("MORE\n", MORE[proxy])
             for word, port in services.ports.items():
                 text = text.replace(
-                    word, str(port) if word == "PLAIN" else f"https://127.0.0.1:{port}"
+                    word, str(port) if word in ("PLAIN", "LINED") else f"https://127.0.0.1:{port}"
                 )
             found[proxy] = stack.enter_context(serving(proxy, Path(program), text, folder))
         yield found
@@ -226,6 +264,21 @@ def test_checks_send_the_header(fronts: Fronts, services: Services, proxy: str) 
     }
     without = checked(fronts[proxy], replace(site, proxy_protocol=False))
     assert not any(each.ok for each in without if each.name == "handshake" and each.hop == "proxy")
+
+
+def test_services_get_the_header(fronts: Fronts, services: Services) -> None:
+    front = fronts["haproxy"]
+    for path, expected in (("/v1", header(1)[:23]), ("/v2", header(2)[:20])):
+        services.headers.clear()
+        assert front.ask(NAME, path, begin=header(2)).status == 200, path
+        assert [each[: len(expected)] for each in services.headers] == [expected]
+        behind = Upstream(host="127.0.0.1", port=services.ports["LINED"], send_proxy=path[1:])  # type: ignore[arg-type]
+        results = verified(front, Route(path=path, websocket=True, upstreams=(behind,)))
+        assert [each for each in results if not each.ok] == []
+    plain = Upstream(host="127.0.0.1", port=services.ports["PLAIN"], send_proxy="v2")
+    results = verified(front, Route(path="/plain", websocket=True, upstreams=(plain,)))
+    causes = [each.finding.cause for each in results if each.finding and not each.ok]
+    assert any("PROXY header first (send_proxy)" in cause for cause in causes), causes
 
 
 def test_renewals_loads_and_removals_send_the_header(fronts: Fronts) -> None:

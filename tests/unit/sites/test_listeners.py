@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import ModuleType
+from typing import cast
 
 import pytest
 
 from deployer.errors import SourceError
+from deployer.proxies.apache import site as apache
 from deployer.proxies.haproxy import site as haproxy
 from deployer.proxies.nginx import site as nginx
 from deployer.proxies.shared import Others
 from deployer.sites.listeners import check_listeners, in_front
-from deployer.sites.model import Site, Tls
+from deployer.sites.model import Route, Site, Tls, Upstream
 from deployer.sites.served_file import served_part
+from deployer.sites.values import View
 
 PLAIN = Site(domain="plain.example.com")
 BEHIND = Site(
@@ -52,3 +56,13 @@ def test_who_is_in_front() -> None:
         "balancers": ["::1", "10.0.0.0/8"],
         "admitted": ["127.0.0.0/8", "::1", "10.0.0.0/8"],
     }
+
+
+@pytest.mark.parametrize("proxy", [nginx, apache])
+def test_only_one_proxy_sends_the_header_to_services(proxy: ModuleType) -> None:
+    upstream = Upstream(host="127.0.0.1", port=3000, send_proxy="v2")
+    sending = replace(PLAIN, routes=(Route(path="/", upstreams=(upstream,)),))
+    with pytest.raises(SourceError, match="cannot begin connections to http://127"):
+        proxy.view(sending)
+    (route,) = cast("list[View]", haproxy.view(sending)["routes"])
+    assert route["parameters"] == [" send-proxy-v2"]
