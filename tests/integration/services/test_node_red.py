@@ -53,6 +53,16 @@ FLOW = [
     },
     {"id": "answer", "z": "tab", "type": "http response", "wires": []},
 ]
+#: A deployment is answered before its flows have started.
+_WHO = """
+(async () => {
+    for (;;) {
+        const answer = await fetch('/who');
+        if (answer.ok) return await answer.text();
+        await new Promise(settle => setTimeout(settle, 100));
+    }
+})()
+"""
 _ECHO = """
 new Promise((settle, fail) => {
     const socket = new WebSocket(`wss://${location.host}/ws/echo`);
@@ -122,8 +132,7 @@ def test_the_editor_and_the_sockets_of_a_flow(
         log_in(page)
         deploy(page)
         visitor = project.lab.hosts[1].address
-        who = page.evaluate("fetch('/who').then(answer => answer.text())")
-        assert who == f"{visitor} https"
+        assert page.evaluate(_WHO) == f"{visitor} https"
         said = f"grüße hinter {proxy}"
         assert page.evaluate(_ECHO.replace("TEXT", json.dumps(said))) == said
         # The editor gets it by its own socket, and shows it.
