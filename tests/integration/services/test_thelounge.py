@@ -30,6 +30,13 @@ module.exports = {
     reverseProxy: true,
 };
 """
+_TYPED = """
+(() => {
+    const input = document.querySelector('#signin-FIELD');
+    input.value = VALUE;
+    input.dispatchEvent(new Event('input', {bubbles: true}));
+})()
+"""
 _SOCKET = f"wss://{NAME}/socket.io/?EIO=4&transport=websocket&sid="
 
 
@@ -65,7 +72,7 @@ def test_a_user_logs_in(project: InTurn, proxy: Proxy, tmp_path: Path) -> None:
         page.open(URL)
         page.until("document.querySelector('#signin-password') !== null")
         for field, value in (("username", "ada"), ("password", PASSWORD)):
-            page.evaluate(f"document.querySelector('#signin-{field}').value = {json.dumps(value)}")
+            page.evaluate(_TYPED.replace("FIELD", field).replace("VALUE", json.dumps(value)))
         page.evaluate("document.querySelector('#sign-in button[type=submit]').click()")
         page.until("document.querySelector('#connect') !== null")
         page.evaluate("location.hash = '#/settings/account'")
