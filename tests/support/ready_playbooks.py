@@ -45,7 +45,7 @@ class Deployed:
         """The project as it is now."""
         return _apply(self.folder)
 
-    def reload(self) -> None:
+    def reload(self) -> Ran:
         """Apply the site with a different `idle_timeout`, so that the proxy reloads."""
         path = self.folder / "site.yml"
         text = path.read_text()
@@ -54,6 +54,7 @@ class Deployed:
         applied = self.apply()
         assert applied.code == 0, applied
         assert "handler reload" in applied.out
+        return applied
 
 
 def deployed(template: str, folder: Path, *, lab: Lab, host: LabHost, proxy: Proxy) -> Deployed:

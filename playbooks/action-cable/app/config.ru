@@ -9,6 +9,8 @@ require "action_cable/engine"
 KEY = File.join(ENV.fetch("STATE_DIRECTORY"), "secret_key_base")
 File.write(KEY, SecureRandom.hex(64), perm: 0o600) unless File.exist?(KEY)
 
+LIBRARY = File.read(File.join(Gem.loaded_specs["actioncable"].full_gem_path, "app/assets/javascripts/action_cable.js"))
+
 class Chat < Rails::Application
   config.load_defaults 6.1
   config.eager_load = true
@@ -21,21 +23,16 @@ class Chat < Rails::Application
 
   routes.append do
     get "/up", to: ->(_env) { [200, { "Content-Type" => "text/plain" }, ["up"]] }
-    get "/action_cable.js", to: ChatController.action(:library)
+    get "/action_cable.js", to: ->(_env) { [200, { "Content-Type" => "text/javascript" }, [LIBRARY]] }
     root to: ChatController.action(:page)
   end
 end
 
 class ChatController < ActionController::Base
-  LIBRARY = File.read(File.join(Gem.loaded_specs["actioncable"].full_gem_path, "app/assets/javascripts/action_cable.js"))
   PAGE = File.read(File.join(__dir__, "page.html"))
 
   def page
     render html: PAGE.html_safe
-  end
-
-  def library
-    render body: LIBRARY, content_type: "text/javascript"
   end
 end
 

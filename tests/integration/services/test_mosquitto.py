@@ -56,7 +56,7 @@ def test_clients_behind(service: Deployed) -> None:
 
         # New users are no reason to drop a connection: the broker reads them, and goes on.
         write_users(service.folder, ALICE, BOB)
-        service.reload()
+        assert "open connections survived the reload" in service.reload().out
         # A browser sends the cookies of the domain along, which may be large.
         with client(BOB, {"Cookie": f"session={'x' * 6000}"}) as bob:
             assert answer_to(bob) == "Success"
