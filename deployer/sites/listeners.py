@@ -48,8 +48,9 @@ def check_listeners(sites: Sequence[Site], *, proxy: str, shares_balancers: bool
             )
 
 
-def refuse_send_proxy(route: Route, *, proxy: str, why: str) -> None:
-    """Refuse upstreams with `send_proxy` behind a proxy that speaks only HTTP to services.
+def refuse_send_proxy(route: Route, *, proxy: str, why: str, other: str) -> None:
+    """Refuse upstreams with `send_proxy` behind a proxy that speaks only HTTP to services, which
+    the one that is written ``proxy: other`` does not.
 
     Raises:
         SourceError: the route has one.
@@ -59,8 +60,8 @@ def refuse_send_proxy(route: Route, *, proxy: str, why: str) -> None:
             raise SourceError(
                 f"{proxy} cannot begin connections to {upstream} with a PROXY header: {why}",
                 source=route.at("websocket", "upstream"),
-                hint="HAProxy can: write `proxy: haproxy`. Services that read X-Forwarded-For get "
-                "the visitor's address without it.",
+                hint=f"Write `proxy: {other}`, which can. Services that read X-Forwarded-For get the"
+                " visitor's address without it.",
             )
 
 

@@ -275,7 +275,8 @@ def _route_view(
 ) -> View:
     _check_route(named)
     check_tls_name(site, named.route)
-    refuse_send_proxy(named.route, proxy="Apache", why="mod_proxy has no such setting")
+    why = "mod_proxy has no such setting"
+    refuse_send_proxy(named.route, proxy="Apache", why=why, other="haproxy")
     route, path = named.route, named.path
     file = f"{site.domain.replace('*', '_')}.{named.slug}"
     services = [service(named, upstream) for upstream in route.upstreams]

@@ -185,7 +185,8 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
             )
     for _, hashed in route.users:
         refuse_unless(PLAIN_HASH, hashed, what="the hash", source=route.at("basic_auth"))
-    refuse_send_proxy(route, proxy="nginx", why="only its stream module can, which forwards TCP")
+    why = "only its stream module can, which forwards TCP"
+    refuse_send_proxy(route, proxy="nginx", why=why, other="haproxy")
     return {
         "path": path,
         "path_pattern": pattern_of(path),
