@@ -60,8 +60,8 @@ def refuse_send_proxy(route: Route, *, proxy: str, why: str, other: str) -> None
             raise SourceError(
                 f"{proxy} cannot begin connections to {upstream} with a PROXY header: {why}",
                 source=route.at("websocket", "upstream"),
-                hint=f"Write `proxy: {other}`, which can. Services that read X-Forwarded-For get the"
-                " visitor's address without it.",
+                hint=f"Write `proxy: {other}`, which can. Services that read X-Forwarded-For get "
+                "the visitor's address without it.",
             )
 
 
