@@ -28,6 +28,7 @@ from deployer.verify.net.stream import Deadline
 from deployer.verify.options import ProxyAddress
 from deployer.verify.page.fetch import Document, fetch_document
 from deployer.verify.page.websockets import parse_page, scripts_to_read, websockets_of
+from deployer.verify.planned.follow_ups import without_forwarded
 from deployer.verify.planned.model import Found
 from deployer.verify.planned.probes import SiteProbes
 from deployer.verify.planned.routing import is_whole_site, serving_route, undescribed
@@ -41,7 +42,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 #: A service may not answer ordinary requests, or hang on a handshake on the wrong path.
 _STEP_S = 3.0
 _PAUSE_S = 0.1
-_OK, _UPGRADE_REQUIRED = 200, 426
+_OK, _BAD_REQUEST, _UPGRADE_REQUIRED = 200, 400, 426
 
 
 def find_websockets(
@@ -136,6 +137,8 @@ class _Search:
         # Without an answer, the refusal of a known path says more.
         if refusing is not None or attempt.status_code is None:
             return refusing
+        if attempt.status_code == _BAD_REQUEST and self._distrusts_the_proxy():
+            return None
         return Found(check=own, opens=False, has_page=self._has_page)
 
     def named(self, services: tuple[KnownService, ...]) -> Found | None:
@@ -189,6 +192,11 @@ class _Search:
             asked = fetch_document(self._get(service.mark_path), self._access)
             if asked.attempt.status_code is not None and service.mark.search(asked.text):
                 yield service
+
+    def _distrusts_the_proxy(self) -> bool:
+        """Whether requests of clients that are no proxies get a different answer."""
+        page = fetch_document(without_forwarded(self._get(self._route.path)), self._access)
+        return page.attempt.status_code not in (None, _BAD_REQUEST)
 
     # --- the page ---------------------------------------------------------------------------------
 

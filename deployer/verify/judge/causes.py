@@ -420,6 +420,17 @@ def refused_with_any_origin(endpoint: Endpoint) -> Diagnosis:
     )
 
 
+def distrusts_the_proxy(endpoint: Endpoint) -> Diagnosis:
+    """Diagnose a 400 of the service that goes away without the headers of a proxy."""
+    return Diagnosis(
+        "backend-not-websocket",
+        f"The service on {endpoint} refuses requests with X-Forwarded-For: it does not trust the"
+        " proxy. Without the headers of a proxy, it answers.",
+        "Add the proxy's address, 127.0.0.1, to the service's list of trusted proxies. Home"
+        " Assistant: use_x_forwarded_for: true and trusted_proxies: [127.0.0.1] under http:.",
+    )
+
+
 def _redirect(endpoint: Endpoint, kind: str, location: str) -> Diagnosis:
     """Diagnose a redirect of the service itself."""
     if kind != "redirected":

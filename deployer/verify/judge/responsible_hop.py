@@ -211,6 +211,9 @@ def _service_finding(check: PlannedCheck, attempts: Attempts, *, blamed: Attempt
         diagnosis = causes.other_path(attempts.service, asked=target)
     if "without-subprotocols" in attempts.follow_ups:
         diagnosis = _subprotocol_diagnosis(check, attempts) or diagnosis
+    without_forwarded = attempts.follow_ups.get("without-forwarded")
+    if without_forwarded and without_forwarded.status_code not in (None, blamed.status_code):
+        diagnosis = causes.distrusts_the_proxy(probe.endpoint)
     if probe.endpoint.proxy_line:
         words = "It gets a PROXY header first (send_proxy), which the service has to expect."
         diagnosis = diagnosis._replace(cause=f"{diagnosis.cause} {words}")

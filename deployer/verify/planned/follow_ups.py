@@ -20,9 +20,10 @@ FollowUp = Literal[
     "without-origin",
     "without-subprotocols",
     "directly-without-origin",
+    "without-forwarded",
 ]
 
-_FORBIDDEN = 403
+_BAD_REQUEST, _FORBIDDEN = 400, 403
 
 _Http = TypeVar("_Http", bound=HttpProbe)
 
@@ -34,7 +35,8 @@ def follow_ups(
 
     Directly to the service: ``rewritten`` with the service's own address as Host, like a proxy that
     does not keep the client's; ``without-port`` with Host without its port;
-    ``without-subprotocols``; ``directly-without-origin``. Through the proxy: ``without-origin``.
+    ``without-subprotocols``; ``directly-without-origin``; ``without-forwarded``, as from a client
+    that is no proxy. Through the proxy: ``without-origin``.
     """
     asked = check.probe if check.hop == "backend" else check.peer
     directly = attempt if check.hop == "backend" else peer
@@ -64,7 +66,16 @@ def _of_service(asked: UpgradeProbe, refused: Attempt) -> Mapping[FollowUp, Prob
         probes["without-subprotocols"] = replace(asked, subprotocols=())
     if refused.status_code == _FORBIDDEN and "Origin" in dict(asked.headers):
         probes["directly-without-origin"] = with_header(asked, "Origin", None)
+    if refused.status_code == _BAD_REQUEST and without_forwarded(asked) != asked:
+        probes["without-forwarded"] = without_forwarded(asked)
     return probes
+
+
+def without_forwarded(probe: _Http) -> _Http:
+    """Return `probe` without the headers of a proxy."""
+    forwarded = ("X-Forwarded-", "X-Real-")
+    kept = tuple(row for row in probe.headers if not row[0].startswith(forwarded))
+    return replace(probe, headers=kept)
 
 
 def own_host(probe: HttpProbe) -> str:
