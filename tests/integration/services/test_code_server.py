@@ -55,7 +55,7 @@ def test_the_workbench_connects(project: InTurn, proxy: Proxy, tmp_path: Path) -
     site = project.behind(proxy)
     assert site.applied.code == 0, site.applied
     assert LOGIN_REQUIRED in site.applied.out, site.applied
-    assert "note:" not in site.applied.out, site.applied
+    assert "websocket-not-opened" not in site.applied.out, site.applied
     with project.browser(tmp_path, NAME) as page:
         page.open(URL)
         page.until("document.querySelector('input[type=password]') !== null")
