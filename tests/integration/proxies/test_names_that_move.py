@@ -122,7 +122,8 @@ def test_a_name_that_moves(world: World) -> None:
     # It is unknown when the proxy starts, which therefore does not fail.
     assert world.asked("/ws") == {}
     world.names.address = "127.0.0.1"
-    until(lambda: world.asked("/ws").get("service") == "127.0.0.1")
+    for path in ("/ws", "/cut", "/exact"):  # a group of servers each, which look up the name
+        until(lambda path=path: world.asked(path).get("service") == "127.0.0.1")
     targets = {path: world.asked(path)["target"] for path in ("/ws/a%2Fb?c=%20", "/exact?x")}
     assert all(path == target for path, target in targets.items())
     assert world.asked("/cut/a%2Fb?c")["target"] == "/a%2Fb?c"
