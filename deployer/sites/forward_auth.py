@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from deployer.sites.model import AuthRequest, Route, Site
-from deployer.sites.values import PLAIN_HOST, View, refuse_unless
+from deployer.sites.values import View, address_of, refuse_unless
 
 _PLAIN_REQUEST = re.compile(r"/[A-Za-z0-9._~!&()*+,=:@/?%-]*")
 _PLAIN_SIGN_IN = re.compile(r"(https?://[A-Za-z0-9.:-]+)?/[A-Za-z0-9._~!&()*+,=:@/?%-]*")
@@ -18,7 +18,7 @@ def auth_view(site: Site, route: Route, auth: AuthRequest) -> View:
     `number` is the same for routes that ask alike.
     """
     place = route.at("auth_request")
-    refuse_unless(PLAIN_HOST, auth.service.host, what="the service", source=place)
+    server = address_of(auth.service, source=place, what="the service")
     refuse_unless(_PLAIN_REQUEST, auth.path, what="the path", source=place)
     for name in auth.headers:
         refuse_unless(_PLAIN_HEADER, name, what="the header", source=place)
@@ -26,11 +26,10 @@ def auth_view(site: Site, route: Route, auth: AuthRequest) -> View:
         refuse_unless(_PLAIN_SIGN_IN, auth.sign_in, what="the login page", source=place)
     every = [each.auth for each in site.routes if each.auth]
     asked = list(dict.fromkeys((each.service, each.path) for each in every))
-    host = f"[{auth.service.host}]" if ":" in auth.service.host else auth.service.host
     return {
         "number": asked.index((auth.service, auth.path)) + 1,
         "scheme": "https" if auth.service.tls else "http",
-        "server": f"{host}:{auth.service.port}",
+        "server": server,
         "path": auth.path,
         "headers": list(auth.headers),
         "sign_in": auth.sign_in,

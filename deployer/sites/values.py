@@ -16,7 +16,7 @@ from deployer.errors import SourceError
 from deployer.model import SourceRef
 from deployer.sites.acme import CHALLENGE_PORT
 from deployer.sites.certificate_files import is_acme
-from deployer.sites.model import Route, Site
+from deployer.sites.model import Route, Site, Upstream
 from deployer.sites.paths import escaped, path_of
 
 View = dict[str, object]
@@ -376,6 +376,22 @@ def _origin_pattern(origin: str) -> str:
     # In the origins of a wildcard site, the star matches one label (RFC 9525, section 6.3).
     pattern = escaped(bare).replace(r"://\*\.", r"://[a-z0-9-]+\.", 1)
     return pattern if has_other_port else f"{pattern}(:{port})?"
+
+
+def address_of(
+    upstream: Upstream, *, source: SourceRef | None, what: str = "the upstream", unix: str = "unix:"
+) -> str:
+    """``host:port``, with the brackets of IPv6, or the path of a socket after `unix`.
+
+    Raises:
+        SourceError: it contains what could change the meaning of a config file.
+    """
+    if upstream.socket:
+        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
+        return f"{unix}{upstream.socket}"
+    refuse_unless(PLAIN_HOST, upstream.host, what=what, source=source)
+    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
+    return f"{host}:{upstream.port}"
 
 
 def refuse_unless(

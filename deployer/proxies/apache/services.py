@@ -12,10 +12,8 @@ from deployer.proxies.apache.named_routes import Named
 from deployer.sites.model import Route, Site, Upstream
 from deployer.sites.paths import has_placeholders
 from deployer.sites.values import (
-    PLAIN_FILE,
-    PLAIN_HOST,
     View,
-    refuse_unless,
+    address_of,
     scheme_of,
     whole_seconds,
 )
@@ -110,13 +108,10 @@ def _shares(count: int) -> list[str]:
 
 
 def service(named: Named, upstream: Upstream) -> str:
-    scheme, source = scheme_of(named.route), named.route.source
+    scheme, address = scheme_of(named.route), address_of(upstream, source=named.route.source)
     if upstream.socket:
-        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
-        return f"unix:{upstream.socket}|{scheme}://{named.slug}.localhost"
-    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    return f"{scheme}://{host}:{upstream.port}"
+        return f"{address}|{scheme}://{named.slug}.localhost"
+    return f"{scheme}://{address}"
 
 
 def target(named: Named, services: Sequence[str], *, pooled: bool) -> str:

@@ -25,10 +25,10 @@ from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HASH,
-    PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
     View,
+    address_of,
     certificate_folder,
     challenge_of,
     check_names,
@@ -223,7 +223,9 @@ def _route_view(site: Site, route: Route, *, backend: str) -> View:
         "exact": route.match == "exact",
         "websocket": route.websocket,
         "root": _name_of_root(route.root) if route.root is not None else None,
-        "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "servers": [
+            address_of(upstream, source=route.source, unix="unix@") for upstream in route.upstreams
+        ],
         "allow": list(route.allow),
         "deny": list(route.deny),
         "parameters": [_parameters(upstream) for upstream in route.upstreams],
@@ -341,15 +343,6 @@ def _balance(route: Route) -> str:
     return {"source": "source", "round_robin": "roundrobin", "least_conn": "leastconn"}[
         route.balance
     ]
-
-
-def _server(upstream: Upstream, *, source: SourceRef | None) -> str:
-    if upstream.socket:
-        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
-        return f"unix@{upstream.socket}"
-    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    return f"{host}:{upstream.port}"
 
 
 def _rule(site: Site, route: Route) -> View | None:

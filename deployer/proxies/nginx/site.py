@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from deployer.errors import SourceError
-from deployer.model import SourceRef
 from deployer.proxies.shared import ALONE, Others
 from deployer.sites.listeners import check_listeners, in_front, refuse_send_proxy
 from deployer.sites.locations import location_view
@@ -29,10 +28,10 @@ from deployer.sites.values import (
     GZIP_TYPES,
     PLAIN_FILE,
     PLAIN_HASH,
-    PLAIN_HOST,
     PLAIN_PATH,
     REMOVED_HEADERS,
     View,
+    address_of,
     certificate_folder,
     challenge_of,
     check_names,
@@ -197,7 +196,7 @@ def _route_view(site: Site, route: Route, *, prefix: str, slug: str, rule: View 
         "websocket": route.websocket,
         "root": route.root,
         "upstream": f"{prefix}_{slug}",
-        "servers": [_server(upstream, source=route.source) for upstream in route.upstreams],
+        "servers": [address_of(upstream, source=route.source) for upstream in route.upstreams],
         "parameters": [_parameters(route, upstream) for upstream in route.upstreams],
         "method": _method(route),
         "shared_zone": bool(route.health) or any(each.max_conns for each in route.upstreams),
@@ -354,15 +353,6 @@ def _method(route: Route) -> str:
             "round_robin`.",
         )
     return method
-
-
-def _server(upstream: Upstream, *, source: SourceRef | None) -> str:
-    if upstream.socket:
-        refuse_unless(PLAIN_FILE, upstream.socket, what="the socket", source=source)
-        return f"unix:{upstream.socket}"
-    refuse_unless(PLAIN_HOST, upstream.host, what="the upstream", source=source)
-    host = f"[{upstream.host}]" if ":" in upstream.host else upstream.host
-    return f"{host}:{upstream.port}"
 
 
 def _origin_rules(
